@@ -1,0 +1,159 @@
+"""Masked autoencoder for face video: VideoMAE (arXiv 2203.12602) and MAE-DFER (arXiv 2307.02227), by config.
+
+A training task as the loop sees it: uint8 clips and visible token ids in, weighted losses out. Shape letters beside
+those of models.tokens: M masked tokens. Inside, each clip stands once for every mask drawn for it, and B counts those.
+
+Differences from the papers: a target of one half (appearance, motion) has a head of that half alone, where the
+originals predict both and ignore one. Mask and representative tokens are not decayed (MAE-DFER's list misses the
+latter). Normalisation of pixels, target and loss are float32 whatever the precision of the weights.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from models.config import MaskedAutoencoderConfig
+from models.cubes import normalize_pixels, take, to_cubes
+from models.decoder import Decoder
+from models.parameters import weight_decay_groups
+from models.registry import create_encoder
+from models.targets import make_target, target_values
+
+
+def build(config: MaskedAutoencoderConfig) -> MaskedAutoencoder:
+    """The model with weights drawn from torch's global generator."""
+    return MaskedAutoencoder(config)
+
+
+def masked_ids(visible_BV: Tensor, num_tokens: int) -> Tensor:
+    """Ids [B, M] (int64, ascending) of the tokens that are not visible. Raises ValueError unless visible ids are
+    different from each other within a row and leave a token to predict."""
+    num_masked = num_tokens - visible_BV.shape[1]
+    hidden_BN = torch.ones(len(visible_BV), num_tokens, dtype=torch.int8, device=visible_BV.device)
+    hidden_BN.scatter_(1, visible_BV, 0)
+    if num_masked < 1 or bool((hidden_BN.sum(1) != num_masked).any()):
+        raise ValueError(
+            f"each row shows {visible_BV.shape[1]} of {num_tokens} tokens: they must differ and leave one to predict"
+        )
+    return hidden_BN.argsort(dim=1, descending=True, stable=True)[:, :num_masked]
+
+
+class Cut(NamedTuple):
+    """Clips taken apart by their masks; a clip stands once for each of its masks."""
+
+    visible_BV: Tensor  # int64
+    masked_BM: Tensor  # int64
+    shown_BVK: Tensor  # cubes, uint8
+    hidden_BMK: Tensor  # cubes, uint8
+
+
+class MaskedAutoencoder(nn.Module):
+    """Encoder on visible cubes, linear map, decoder, mean squared error on masked cubes."""
+
+    def __init__(self, config: MaskedAutoencoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = create_encoder(config.encoder, **encoder_arguments(config))
+        self.encoder_to_decoder = nn.Linear(self.encoder.embed_dim, config.decoder_width, bias=False)
+        self.decoder = Decoder(
+            num_tokens=config.geometry.num_tokens,
+            width=config.decoder_width,
+            depth=config.decoder_depth,
+            heads=config.decoder_heads,
+            values=target_values(config.target, config.geometry.cube_values),
+        )
+        self.encoder.set_grad_checkpointing(config.activation_checkpointing)
+        self.decoder.recompute = config.activation_checkpointing
+        nn.init.xavier_uniform_(self.encoder_to_decoder.weight)
+
+    def init_weights(self) -> None:
+        """Draw all weights anew from torch's global generator."""
+        self.encoder.init_weights()
+        self.decoder.init_weights()
+        nn.init.xavier_uniform_(self.encoder_to_decoder.weight)
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Losses of a batch (models.tokens.PretrainingBatch as tensors, with weight_B float32 [B]).
+
+        A row's loss is the mean squared error over its masked values, averaged over its R masks.
+
+        Returns:
+            "loss", and with a joint target its two halves "loss/appearance" and "loss/motion" before Eq. 2 weighs
+            them; each the sum over rows of weight times loss, a float32 scalar.
+        """
+        cut = self._cut(batch["clip_BTHWC"], batch["visible_BRV"])
+        return self._losses(self._predict(cut), cut, batch["weight_B"])
+
+    @torch.no_grad()
+    def zero_loss(self, batch: dict[str, Tensor]) -> Tensor:
+        """The "loss" of predicting zeros for a batch, a float32 scalar: what a prediction must stay below."""
+        cut = self._cut(batch["clip_BTHWC"], batch["visible_BRV"])
+        values = target_values(self.config.target, cut.hidden_BMK.shape[-1])
+        zeros_BMK = torch.zeros(*cut.hidden_BMK.shape[:-1], values, device=cut.hidden_BMK.device)
+        return self._losses(zeros_BMK, cut, batch["weight_B"])["loss"]
+
+    @torch.no_grad()
+    def reconstruct(self, clip_BTHWC: Tensor, visible_BV: Tensor) -> tuple[Tensor, Tensor]:
+        """Predictions for pictures: float32 [B, M, K or K / 2] in the units of the target, and the masked ids [B, M].
+
+        `models.targets.target_to_pixels` turns them into pixels in [0, 1]; `byte_pixels`, `put` and `from_cubes` of
+        `models.cubes` turn those into a clip.
+        """
+        cut = self._cut(clip_BTHWC, visible_BV[:, None])
+        return self._predict(cut).float(), cut.masked_BM
+
+    def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
+        """Two groups, "decay" and "no_decay", of all trainable parameters, for the optimizer."""
+        return weight_decay_groups(self, weight_decay)
+
+    def no_weight_decay(self) -> set[str]:
+        """Full names of parameters with two or more axes that are not decayed."""
+        return {f"encoder.{name}" for name in self.encoder.no_weight_decay()}
+
+    def _cut(self, clip_BTHWC: Tensor, visible_BRV: Tensor) -> Cut:
+        if clip_BTHWC.dtype != torch.uint8:
+            raise ValueError(f"clips must be uint8 RGB, these are {clip_BTHWC.dtype}")
+        b, r, _ = visible_BRV.shape
+        cubes_BNK = to_cubes(clip_BTHWC, self.config.geometry)
+        visible_BV = rearrange(visible_BRV.long(), "b r v -> (b r) v")
+        masked_BM = masked_ids(visible_BV, self.config.geometry.num_tokens)
+
+        def cubes_at(index_BN: Tensor) -> Tensor:
+            chosen = take(cubes_BNK, rearrange(index_BN, "(b r) n -> b (r n)", b=b))
+            return rearrange(chosen, "b (r n) k -> (b r) n k", r=r)
+
+        return Cut(visible_BV, masked_BM, cubes_at(visible_BV), cubes_at(masked_BM))
+
+    def _predict(self, cut: Cut) -> Tensor:
+        """Predictions [B, M, K or K / 2] in the precision of the weights."""
+        tokens_BND = self.encoder.encode(normalize_pixels(cut.shown_BVK), cut.visible_BV)
+        visible_BVD = self.encoder_to_decoder(tokens_BND[:, self.encoder.num_prefix_tokens :])
+        return self.decoder(visible_BVD, cut.visible_BV, cut.masked_BM)
+
+    def _losses(self, prediction_BMK: Tensor, cut: Cut, weight_B: Tensor) -> dict[str, Tensor]:
+        num_masks = len(cut.visible_BV) // len(weight_B)
+        weight_B = weight_B.float().repeat_interleave(num_masks) / num_masks
+        with torch.no_grad():
+            target_BMK = make_target(self.config.target, cut.hidden_BMK)
+        error_BMK = (prediction_BMK.float() - target_BMK).square()
+        if self.config.target != "joint":
+            return {"loss": (weight_B * error_BMK.mean((1, 2))).sum()}
+        appearance, motion = ((weight_B * half.mean((1, 2))).sum() for half in error_BMK.chunk(2, dim=-1))
+        weight = self.config.appearance_weight
+        return {
+            "loss": weight * appearance + (1 - weight) * motion,
+            "loss/appearance": appearance.detach(),
+            "loss/motion": motion.detach(),
+        }
+
+
+def encoder_arguments(config: MaskedAutoencoderConfig) -> dict[str, Any]:
+    """What the config says to the encoder's constructor, beside its name."""
+    arguments: dict[str, Any] = {"geometry": config.geometry}
+    if config.encoder.startswith("lgi_former"):
+        arguments |= {"region": config.region, "variant": config.lgi_variant}
+    return arguments

@@ -1,0 +1,67 @@
+"""Small clips and masks for the tests of the models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.config import MaskedAutoencoderConfig
+from models.tokens import ClipGeometry, Grid, region_of_tokens
+
+GEOMETRY = ClipGeometry(frames=4, height=64, width=64)  # 2 x 4 x 4 tokens
+REGION = (2, 2, 4)  # 2 regions of full rows
+SMALL_REGION = (1, 2, 2)  # 8 regions, two side by side in a row
+POLICIES = ("tube", "random", "frame", "region_tube")
+
+
+def clips(batch: int, *, seed: int = 0, geometry: ClipGeometry = GEOMETRY) -> Tensor:
+    """Noise, uint8 [B, T, H, W, 3]."""
+    rng = np.random.default_rng(seed)
+    shape = (batch, geometry.frames, geometry.height, geometry.width, 3)
+    return torch.from_numpy(rng.integers(0, 256, shape, dtype=np.uint8))
+
+
+def visible_ids(policy: str, batch: int, *, region: Grid, seed: int = 0, geometry: ClipGeometry = GEOMETRY) -> Tensor:
+    """Ids of half of the tokens, int32 [B, V] ascending, as many in every region."""
+    rng = np.random.default_rng(seed)
+    return torch.from_numpy(np.stack([_row(policy, geometry.grid, region, rng) for _ in range(batch)]))
+
+
+def _row(policy: str, grid: Grid, region: Grid, rng: np.random.Generator) -> np.ndarray:
+    frame = grid[1] * grid[2]
+    token = np.arange(grid[0] * frame)
+    if policy == "frame":
+        visible = np.isin(token // frame, rng.choice(grid[0], grid[0] // 2, replace=False))
+    elif policy == "tube":  # anywhere in the frame: even counts only where one region is the whole frame
+        visible = np.isin(token % frame, rng.choice(frame, frame // 2, replace=False))
+    elif policy == "region_tube":
+        window = region_of_tokens((1, *grid[1:]), (1, *region[1:]))
+        visible = np.isin(token % frame, _half_of_each(window, rng))
+    else:
+        visible = np.isin(token, _half_of_each(region_of_tokens(grid, region), rng))
+    return np.flatnonzero(visible).astype(np.int32)
+
+
+def _half_of_each(group: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    members = [np.flatnonzero(group == g) for g in range(group.max() + 1)]
+    return np.concatenate([rng.choice(ids, len(ids) // 2, replace=False) for ids in members])
+
+
+def config(encoder: str = "lgi_former_nano", **changes: Any) -> MaskedAutoencoderConfig:
+    """A small masked autoencoder."""
+    values = {"geometry": GEOMETRY, "region": REGION, "decoder_width": 32, "decoder_depth": 2, "decoder_heads": 2}
+    return MaskedAutoencoderConfig(encoder=encoder, **(values | changes))
+
+
+def batch(size: int = 2, *, masks: int = 1, policy: str = "region_tube", seed: int = 0) -> dict[str, Tensor]:
+    """A pre-training batch as the loop hands it over, rows of equal weight."""
+    visible = visible_ids(policy, size * masks, region=REGION, seed=seed)
+    return {
+        "clip_BTHWC": clips(size, seed=seed),
+        "visible_BRV": visible.unflatten(0, (size, masks)),
+        "sample_id_B": torch.arange(size),
+        "weight_B": torch.full((size,), 1 / size),
+    }
