@@ -1,0 +1,91 @@
+"""Which frames of a video make a clip: pure functions of (number of frames, fps, config, generator).
+
+Source: the sampling of VideoMAE (arXiv 2203.12602) and MAE-DFER (arXiv 2307.02227): one random window of
+frames x stride source frames, as in temporal segment networks with a single segment.
+Deliberate differences:
+- what happens to a short video is chosen (`short`) instead of implied;
+- a clip can be sampled in seconds, so that corpora of other frame rates see the same span of time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from pipelines.quarantine import Reason, SampleError
+
+
+@dataclass(frozen=True)
+class ClipConfig:
+    """Frames of a clip and the distance between them."""
+
+    frames: int = 16
+    stride: int = 4
+    """Distance between two frames of the clip, in frames of the video (in frames at nominal_fps for seconds)."""
+    sampling: Literal["frames", "seconds"] = "frames"
+    """frames: every stride-th frame whatever the frame rate; seconds: one frame every stride / nominal_fps seconds."""
+    short: Literal["pad_last", "loop", "drop"] = "pad_last"
+    """A video that ends before the clip does. pad_last: start at 0 and repeat the last frame reached (VideoMAE);
+    loop: start again at frame 0; drop: the sample is quarantined as too_short."""
+    nominal_fps: float = 25.0
+
+    def __post_init__(self) -> None:
+        if self.frames < 1 or self.stride < 1:
+            raise ValueError(f"frames={self.frames} and stride={self.stride} must be at least 1")
+        if not self.nominal_fps > 0:
+            raise ValueError(f"nominal_fps={self.nominal_fps} must be positive")
+        if self.sampling == "frames" and self.nominal_fps != 25.0:
+            raise ValueError(f"nominal_fps={self.nominal_fps} has no effect on sampling=frames; say sampling=seconds")
+
+
+def frame_indices(num_frames: int, fps: float, config: ClipConfig, rng: np.random.Generator) -> np.ndarray:
+    """A random training clip, int64 [T], ascending except where `loop` starts again.
+
+    The start is uniform over the windows of frames x stride frames that fit, 0 where none does.
+
+    Raises:
+        SampleError: too_short (short=drop), timestamps (sampling=seconds and no frame rate).
+    """
+    step = _step(fps, config)
+    last_start = int(np.floor(num_frames - config.frames * step))
+    start = int(rng.integers(last_start + 1)) if last_start > 0 else 0
+    return _indices(num_frames, start, step, config)
+
+
+def central_frame_indices(num_frames: int, fps: float, config: ClipConfig) -> np.ndarray:
+    """The clip in the middle of the video, int64 [T]: what evaluation reads. Raises as `frame_indices`."""
+    step = _step(fps, config)
+    return _indices(num_frames, max(0, (num_frames - _extent(step, config)) // 2), step, config)
+
+
+def _step(fps: float, config: ClipConfig) -> float:
+    if config.sampling == "frames":
+        return float(config.stride)
+    if not (np.isfinite(fps) and fps > 0):
+        raise SampleError(Reason.timestamps, f"fps={fps}: sampling=seconds needs the frame rate of the video")
+    return config.stride * fps / config.nominal_fps
+
+
+def _offsets(step: float, config: ClipConfig) -> np.ndarray:
+    # The small term keeps a product such as 2.9999999 from falling to the frame before.
+    return np.floor(np.arange(config.frames) * step + 1e-6).astype(np.int64)
+
+
+def _extent(step: float, config: ClipConfig) -> int:
+    """Frames from the first to the last frame of a clip, both counted."""
+    return int(_offsets(step, config)[-1]) + 1
+
+
+def _indices(num_frames: int, start: int, step: float, config: ClipConfig) -> np.ndarray:
+    if num_frames < 1:
+        raise SampleError(Reason.empty, f"num_frames={num_frames}")
+    indices = start + _offsets(step, config)
+    if indices[-1] < num_frames:
+        return indices
+    if config.short == "drop":
+        raise SampleError(Reason.too_short, f"{num_frames} frames, a clip spans {_extent(step, config)}")
+    if config.short == "loop":
+        return indices % num_frames
+    return np.minimum(indices, indices[indices < num_frames][-1])

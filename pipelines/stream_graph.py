@@ -1,0 +1,141 @@
+"""The Ray Data graph of the stream: plan -> decode, one block per micro-batch from end to end.
+
+How blocks stay exact (Ray 2.60):
+- `PlanSource` returns few read tasks but asks for as many blocks as there are micro-batches; Ray then splits what a
+  read task returns into that many blocks, one planned micro-batch each, and never fuses such a read with what follows.
+- `batch_size=None` gives a decode task one block, that is one planned micro-batch.
+- `target_max_block_size=None` makes its output one block, whatever its size.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+from ray.data import ActorPoolStrategy, DataContext, Datasource, ReadTask
+from ray.data.block import BlockMetadata
+
+from pipelines.batch_reader import MicroBatchReader
+
+if TYPE_CHECKING:
+    from pipelines.sample import SampleConfig
+    from pipelines.storage import Storage
+
+logger = logging.getLogger(__name__)
+
+_PLANNED_PER_TASK = 256
+_NO_PROGRESS_TIMEOUT_S = 12 * 3600
+_ACTOR_RESTARTS = 100
+_BLOCKS_PER_ACTOR = 2  # one being written, one waiting
+_BLOCKS_PER_CONSUMER = 4  # in use, two prefetched, one on its way
+_TASK_RETRIES = 2
+
+
+@dataclass(frozen=True)
+class DecodePool:
+    """Size and resources of the pool of decode actors."""
+
+    min_actors: int
+    max_actors: int
+    cpus_per_actor: float
+    memory_per_actor: int
+
+
+class PlanSource(Datasource):
+    """The planned micro-batches, row positions int64 [G, B], one block of one row each."""
+
+    def __init__(self, positions_GB: np.ndarray) -> None:
+        self._positions_GB = positions_GB
+
+    @property
+    def num_blocks(self) -> int:
+        """What to pass as override_num_blocks: every read task is split into the same number of blocks."""
+        per_task = min(_PLANNED_PER_TASK, len(self._positions_GB))
+        return -(-len(self._positions_GB) // per_task) * per_task
+
+    def estimate_inmemory_data_size(self) -> int | None:
+        return None
+
+    def get_read_tasks(self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None) -> list:
+        starts = range(0, len(self._positions_GB), _PLANNED_PER_TASK)
+        return [_read_task(self._positions_GB[start : start + _PLANNED_PER_TASK]) for start in starts]
+
+
+def _read_task(positions_GB: np.ndarray) -> ReadTask:
+    column = pa.FixedSizeListArray.from_arrays(pa.array(positions_GB.ravel()), positions_GB.shape[1])
+    table = pa.table({"positions_B": column})
+    metadata = BlockMetadata(num_rows=len(table), size_bytes=table.nbytes, input_files=None, exec_stats=None)
+    return ReadTask(lambda: [table], metadata)
+
+
+class DecodeActor:
+    """The callable of the actor pool: one planned micro-batch in, one block out."""
+
+    def __init__(self, videos: ray.ObjectRef, **reader: Any) -> None:
+        self._reader = MicroBatchReader(ray.get(videos), **reader)
+
+    def __call__(self, planned: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        (positions_B,) = planned["positions_B"]
+        return self._reader.read(positions_B)
+
+
+def build_dataset(
+    positions_GB: np.ndarray,
+    videos: ray.ObjectRef,
+    storage: Storage,
+    sample: SampleConfig,
+    *,
+    epoch: int,
+    pool: DecodePool,
+    fetch_threads: int,
+    consumers: int,
+    in_order: bool,
+) -> ray.data.Dataset:
+    """The lazy dataset of the micro-batches `positions_GB`; `videos` is the catalog table in the object store."""
+    _warn_of_a_small_object_store(
+        block_bytes=positions_GB.shape[1] * math.prod(sample.clip_shape),
+        blocks=_BLOCKS_PER_ACTOR * pool.min_actors + _BLOCKS_PER_CONSUMER * consumers,
+    )
+    context = DataContext.get_current().copy()
+    context.target_max_block_size = None
+    context.execution_options.preserve_order = in_order
+    # A consumer may pause for long (checkpoint, evaluation, debugger); the timer counts that as no progress.
+    context.execution_no_progress_timeout_s = _NO_PROGRESS_TIMEOUT_S
+    context.enable_progress_bars = False
+    source = PlanSource(positions_GB)
+    reader = {"storage": storage, "config": sample, "epoch": epoch, "fetch_threads": fetch_threads}
+    with DataContext.current(context), warnings.catch_warnings():
+        # Named arguments for max_restarts and max_task_retries are announced but not there; their defaults are endless.
+        warnings.filterwarnings("ignore", message=".*ray_remote_args.*")
+        planned = ray.data.read_datasource(source, override_num_blocks=source.num_blocks, num_cpus=0, concurrency=1)
+        return planned.map_batches(
+            DecodeActor,
+            batch_size=None,
+            batch_format="numpy",
+            compute=ActorPoolStrategy(min_size=pool.min_actors, max_size=pool.max_actors),
+            fn_constructor_kwargs={"videos": videos, **reader},
+            num_cpus=pool.cpus_per_actor,
+            memory=pool.memory_per_actor,
+            max_restarts=_ACTOR_RESTARTS,
+            max_task_retries=_TASK_RETRIES,
+        )
+
+
+def _warn_of_a_small_object_store(*, block_bytes: int, blocks: int) -> None:
+    """Ray Data leaves half of the object store to others; with less than it needs the stream crawls, without a word."""
+    store = int(ray.cluster_resources().get("object_store_memory", 0))
+    if store < 2 * blocks * block_bytes:
+        logger.warning(
+            "the object store of the cluster holds %d MB; %d micro-batches of %d MB in flight want %d MB: "
+            "give Ray more object_store_memory, or take smaller micro-batches",
+            store >> 20,
+            blocks,
+            block_bytes >> 20,
+            2 * blocks * block_bytes >> 20,
+        )

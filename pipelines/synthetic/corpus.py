@@ -1,0 +1,121 @@
+"""A synthetic corpus on disk: the layout of VoxCeleb2 with its ground truth beside it.
+
+    {dev,test}/mp4/idNNNNN/<video>/NNNNN.mp4               224x224, 25 fps, H.264
+    annotations/{dev,test}/mp4/idNNNNN/<video>/NNNNN.csv   68 landmarks and action units, OpenFace 2 columns
+    corpus.json                                            the config; written first
+    manifest.json                                          every clip with its emotion; written last: complete
+
+Everything about a clip is a pure function of (config, speaker, video, clip).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict
+from itertools import groupby
+
+from pipelines.progress import progress
+from pipelines.storage import Storage
+from pipelines.synthetic.clip_specs import ClipSpec, list_clips
+from pipelines.synthetic.config import SYNTHETIC_VERSION, SyntheticConfig
+
+CORPUS_FILE, MANIFEST_FILE = "corpus.json", "manifest.json"
+TASK_ATTEMPTS = 3
+
+
+def ensure_corpus(parent: Storage, config: SyntheticConfig, *, num_workers: int | None = None) -> Storage:
+    """The corpus of a config below `parent`, in a folder named by its fingerprint; rendered if it is not there."""
+    storage = parent.child(f"synthetic-{config.fingerprint}")
+    render_corpus(storage, config, num_workers=num_workers)
+    return storage
+
+
+def render_corpus(
+    storage: Storage, config: SyntheticConfig, *, num_workers: int | None = None, show_progress: bool = True
+) -> dict[str, object]:
+    """Renders what is missing of a corpus and returns its manifest.
+
+    Runs in Ray tasks if Ray is up, else in this process. `num_workers` bounds the tasks in flight; None: the CPUs of
+    the cluster. Interrupted, the same call goes on where it stopped. Raises ValueError if `storage` holds another
+    corpus.
+    """
+    _claim(storage, config)
+    if not storage.exists(MANIFEST_FILE):
+        clips = list_clips(config)
+        with progress("rendering faces", len(clips)) if show_progress else nullcontext(_ignore) as advance:
+            _render_all(storage, clips, num_workers, advance)
+        storage.write(MANIFEST_FILE, json.dumps(_manifest(config, clips), indent=1).encode())
+    return json.loads(storage.read(MANIFEST_FILE))
+
+
+def render_missing(storage: Storage, specs: list[ClipSpec], on_clip: Callable[[int], None]) -> None:
+    """Renders and writes the clips that are not there yet. A video is written after its annotation."""
+    from pipelines.synthetic.clip_rendering import render_clip
+
+    for spec in specs:
+        if not storage.exists(spec.path):
+            video, annotation = render_clip(spec)
+            storage.write(spec.annotation_path, annotation)
+            storage.write(spec.path, video)
+        on_clip(1)
+
+
+def _ignore(count: int) -> None:
+    """Progress that nobody watches."""
+
+
+def _claim(storage: Storage, config: SyntheticConfig) -> None:
+    if not storage.exists(CORPUS_FILE):
+        content = {"fingerprint": config.fingerprint, "version": SYNTHETIC_VERSION, "config": asdict(config)}
+        storage.write(CORPUS_FILE, json.dumps(content, indent=1).encode())
+        return
+    found = json.loads(storage.read(CORPUS_FILE))["fingerprint"]
+    if found != config.fingerprint:
+        raise ValueError(
+            f"{storage.uri} holds the synthetic corpus {found}, not {config.fingerprint}; give another place"
+        )
+
+
+def _manifest(config: SyntheticConfig, clips: list[ClipSpec]) -> dict[str, object]:
+    rows = [{**asdict(spec), "annotation": spec.annotation_path} for spec in clips]
+    return {"fingerprint": config.fingerprint, "version": SYNTHETIC_VERSION, "config": asdict(config), "clips": rows}
+
+
+def _render_all(
+    storage: Storage, clips: list[ClipSpec], num_workers: int | None, advance: Callable[[int], None]
+) -> None:
+    # Where nothing has imported Ray it is not running, and its import costs seconds.
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized():
+        render_missing(storage, clips, advance)
+        return
+    by_speaker = [list(group) for _, group in groupby(clips, key=lambda spec: spec.speaker)]
+    limit = num_workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
+    task = ray.remote(num_cpus=1, max_retries=TASK_ATTEMPTS)(_render_in_task)
+    running: dict[ray.ObjectRef, int] = {}
+    for group in by_speaker:
+        if len(running) >= limit:
+            _collect(running, advance)
+        running[task.remote(storage, group)] = len(group)
+    while running:
+        _collect(running, advance)
+
+
+def _collect(running: dict, advance: Callable[[int], None]) -> None:
+    """Waits for one task; its failure is raised here."""
+    import ray
+
+    done, _ = ray.wait(list(running), num_returns=1)
+    ray.get(done[0])
+    advance(running.pop(done[0]))
+
+
+def _render_in_task(storage: Storage, specs: list[ClipSpec]) -> None:
+    import cv2
+
+    # The task was given one CPU; OpenCV would take all of the machine.
+    cv2.setNumThreads(1)
+    render_missing(storage, specs, _ignore)

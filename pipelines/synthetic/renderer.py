@@ -1,0 +1,160 @@
+"""A posed figure, a scene and a camera become a picture and its ground truth.
+
+OpenCV's z-buffer rasteriser interpolates texture coordinates and light over the triangles; colour is looked up per
+pixel. Pictures are drawn larger than asked for and averaged down.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from pipelines.synthetic.camera import Camera, rotation_matrix
+from pipelines.synthetic.expressions import MAX_INTENSITY, au_index
+from pipelines.synthetic.eyes import EYE_REACH
+from pipelines.synthetic.figure import Figure
+from pipelines.synthetic.mesh import combine, normals
+from pipelines.synthetic.performance import Pose
+from pipelines.synthetic.scene import Scene, background_frame, light_direction, paint_background
+from pipelines.synthetic.shadows import key_weights, sky_weights
+from pipelines.synthetic.texture import ATLAS_HEIGHT, ATLAS_WIDTH, REGIONS
+
+PIVOT = np.array([0.0, 0.45, 0.55])
+"""Point the head turns around: VoxCeleb2's crops follow the face, so it stays nearly in place."""
+LIGHT_GAIN = 0.5
+"""The rasteriser carries values in 0..1: display-referred light up to 2."""
+BLEED = np.array([[0.34], [0.18], [0.11]], np.float32)
+"""How far red, green and blue light bleeds around the terminator of skin (subsurface scattering)."""
+FAR = 60.0
+BLINK_SCALE = (0.25, 2.0)
+"""Bounds of what a blink is multiplied by to meet the other lid."""
+EYE_TEXTURE = np.array(REGIONS["eye"][:1:-1]) / (ATLAS_WIDTH, ATLAS_HEIGHT)
+"""Width and height of the eye in texture coordinates."""
+
+
+def head_rotation(pose: Pose) -> np.ndarray:
+    return rotation_matrix(pose.yaw, pose.pitch, pose.roll)
+
+
+def head_position(pose: Pose) -> np.ndarray:
+    """Where the nasion is in the world, [3] in D."""
+    return PIVOT - head_rotation(pose) @ PIVOT + (*pose.shift, 0.0)
+
+
+def effective_intensity(figure: Figure, intensity_218: np.ndarray) -> np.ndarray:
+    """Intensities as the mesh needs them: a full blink just closes the lids, whatever else narrows or widens them."""
+    intensity = np.array(intensity_218, np.float32)
+    lids = au_index(45)
+    narrowed = intensity @ figure.lid_closing_18 - intensity[:, lids] * figure.lid_closing_18[lids]
+    full_blink = MAX_INTENSITY * figure.lid_closing_18[lids]
+    intensity[:, lids] *= np.clip((figure.lid_gap - narrowed) / full_blink, *BLINK_SCALE)
+    return intensity
+
+
+class Renderer:
+    """Draws one person in one scene through one camera. Holds only arrays; not shared between threads."""
+
+    def __init__(self, figure: Figure, scene: Scene, camera: Camera, *, supersampling: float = 1.5) -> None:
+        self.figure, self.scene, self.camera = figure, scene, camera
+        self.side = round(camera.size * supersampling)
+        self.background = paint_background(scene, camera.size)
+        self.settings = cv2.TriangleRasterizeSettings()
+        self.settings.setShadingType(cv2.RASTERIZE_SHADING_SHADED).setCullingMode(cv2.RASTERIZE_CULLING_NONE)
+        self.corners = np.ascontiguousarray(figure.faces_F3.T)
+        self.light = (camera.rotation @ light_direction(scene)).astype(np.float32)
+        half = self.light + np.array([0, 0, -1], np.float32)
+        self.half = half / np.linalg.norm(half)
+        self.open_sky = 0.25 + 0.75 * combine(sky_weights(), figure.visibility_LN)
+        self.key = (1.7 * scene.exposure * np.array(scene.key, np.float32))[:, None]
+        self.ambient = (1.7 * scene.exposure * np.array(scene.ambient, np.float32))[:, None]
+
+    def vertices(self, pose: Pose) -> tuple[np.ndarray, np.ndarray]:
+        """World coordinates [3,N] of the posed figure and the darkness of the folds [M]."""
+        figure = self.figure
+        intensity = effective_intensity(figure, pose.intensity_218)
+        vertices = figure.neutral_3N.copy()
+        vertices[:, figure.moving_M] += combine(intensity.ravel(), figure.fields).reshape(3, -1)
+        folds = combine(intensity.mean(0) / MAX_INTENSITY, figure.folds_18M)
+        pivot = PIVOT[:, None].astype(np.float32)
+        turned = combine(head_rotation(pose).astype(np.float32), vertices - pivot) + pivot
+        vertices += figure.head_weight_N * (turned - vertices)
+        vertices[:2] += np.array(pose.shift, np.float32)[:, None]
+        return vertices, folds
+
+    def landmarks(self, pose: Pose) -> np.ndarray:
+        """The 68 iBUG points in pixels [68,2], without drawing."""
+        vertices, _ = self.vertices(pose)
+        return self.camera.project(self.camera.view(vertices[:, self.figure.landmark_68]))
+
+    def render(self, pose: Pose) -> tuple[np.ndarray, np.ndarray]:
+        """Picture uint8 [size,size,3] RGB and the 68 iBUG points in pixels [68,2]."""
+        vertices, folds = self.vertices(pose)
+        seen = self.camera.view(vertices)
+        light, shine = self._shade(seen, folds, pose)
+        texture = np.empty((seen.shape[1], 3), np.float32)
+        texture[:, :2] = self._texture_coordinates(pose)
+        texture[:, 2] = shine
+        points = np.stack([seen[0], -seen[1], -seen[2]], 1)
+        faces = self._facing(seen)
+        covered = self._rasterise(points, faces, texture, self.side)
+        lit = self._rasterise(points, faces, light, self.camera.size)
+        picture = self._compose(covered, lit, pose.seconds)
+        return picture, self.camera.project(seen[:, self.figure.landmark_68])
+
+    def _texture_coordinates(self, pose: Pose) -> np.ndarray:
+        uv = self.figure.uv_N2.copy()
+        shift = np.radians(pose.gaze) / (2 * EYE_REACH) * EYE_TEXTURE
+        for eye in self.figure.eyes:
+            uv[eye] -= shift.astype(np.float32)
+        return uv
+
+    def _shade(self, seen: np.ndarray, folds: np.ndarray, pose: Pose) -> tuple[np.ndarray, np.ndarray]:
+        """Light [N,3] scaled to 0..1 and specular reflection [N] of every vertex."""
+        figure, scene = self.figure, self.scene
+        normal = normals(seen, figure.neighbours_4N)
+        lit = combine(key_weights(head_rotation(pose).T @ light_direction(scene)), figure.visibility_LN)
+        facing = combine(self.light, normal)
+        bleed = BLEED * figure.scatter_N + 0.04
+        direct = np.maximum((facing + bleed) / (1 + bleed), 0) * lit
+        around = self.open_sky * (scene.bounce + (1 - scene.bounce) * (0.5 - 0.5 * normal[1]))
+        light = self.key * direct + self.ambient * around
+        light[:, figure.moving_M] *= 1 - 0.60 * np.minimum(folds, 1)
+        light = np.sqrt(light) * LIGHT_GAIN
+        shine = figure.specular_N * lit * np.maximum(combine(self.half, normal), 0) ** figure.gloss_N
+        return np.ascontiguousarray(light.T), np.minimum(shine, 1)
+
+    def _facing(self, seen: np.ndarray) -> np.ndarray:
+        """Faces turned to the camera. The rasteriser would find them itself, but only after most of its work."""
+        x, y = seen[:2] / seen[2]
+        a, b, c = self.corners
+        turn = (x[b] - x[a]) * (y[c] - y[a]) - (y[b] - y[a]) * (x[c] - x[a])
+        return self.figure.faces_F3[turn > 0]
+
+    def _rasterise(self, points_N3: np.ndarray, faces_F3: np.ndarray, values_N3: np.ndarray, side: int) -> np.ndarray:
+        """Values interpolated over the nearest surface, float32 [side,side,3]; 0 where there is none."""
+        colour = np.zeros((side, side, 3), np.float32)
+        depth = np.full((side, side), FAR, np.float32)
+        cv2.triangleRasterize(
+            points_N3, faces_F3, values_N3, colour, depth, np.eye(4, dtype=np.float32),
+            self.camera.field_of_view, 1.0, FAR, self.settings,
+        )  # fmt: skip
+        return colour
+
+    def _compose(self, covered: np.ndarray, light: np.ndarray, seconds: float) -> np.ndarray:
+        size = self.camera.size
+        u, v, shine = cv2.split(covered)
+        height, width = self.figure.atlas.shape[:2]
+        texel = cv2.remap(self.figure.atlas, u * width - 0.5, v * height - 0.5, cv2.INTER_LINEAR)
+        # Light is smooth, so it is drawn at the size of the picture; its rim is widened before it is enlarged, or
+        # outlines would darken.
+        light = np.where(light == 0, cv2.dilate(light, np.ones((3, 3), np.uint8)), light)
+        light = cv2.resize(light, covered.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+        body = cv2.multiply(texel, light, scale=1 / LIGHT_GAIN, dtype=cv2.CV_8U)
+        body = cv2.resize(body, (size, size), interpolation=cv2.INTER_LINEAR)
+        shine = cv2.resize(shine, (size, size), interpolation=cv2.INTER_LINEAR)
+        outside = cv2.resize((u == 0).astype(np.uint8) * 255, (size, size), interpolation=cv2.INTER_LINEAR)
+        behind = background_frame(self.background, self.scene, seconds, size)
+        picture = cv2.multiply(behind, cv2.merge([outside] * 3), scale=1 / 255)
+        picture = cv2.add(picture, body)
+        glint = cv2.convertScaleAbs(shine, alpha=380.0 * self.scene.key[1])
+        return cv2.add(picture, cv2.merge([glint] * 3))

@@ -1,0 +1,34 @@
+"""Poses and people for the tests of the synthetic faces."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from pipelines.synthetic.camera import Camera
+from pipelines.synthetic.expressions import ACTION_UNITS, au_index
+from pipelines.synthetic.figure import Figure, build_figure
+from pipelines.synthetic.identity import draw_identity
+from pipelines.synthetic.performance import Pose
+from pipelines.synthetic.renderer import Renderer
+from pipelines.synthetic.scene import draw_scene
+
+PIXELS_PER_D = 60.0
+
+
+def pose(units: dict[int, float] | None = None, **options: float) -> Pose:
+    """A face that shows `units` (action unit to intensity) evenly on both halves."""
+    intensity = np.zeros((2, len(ACTION_UNITS)), np.float32)
+    for unit, value in (units or {}).items():
+        intensity[:, au_index(unit)] = value
+    return Pose(intensity, **options)
+
+
+@lru_cache(maxsize=4)
+def person(seed: int) -> Figure:
+    return build_figure(draw_identity(np.random.default_rng(seed)))
+
+
+def renderer(seed: int, camera: Camera | None = None) -> Renderer:
+    return Renderer(person(seed), draw_scene(np.random.default_rng((seed, 1))), camera or Camera())

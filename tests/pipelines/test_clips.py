@@ -1,0 +1,84 @@
+"""Frame indices: spans, short videos, seconds, and the two places a clip can start."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipelines.clips import ClipConfig, central_frame_indices, frame_indices
+from pipelines.quarantine import Reason, SampleError
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def test_a_training_clip_is_a_window_of_evenly_spaced_frames_inside_the_video():
+    for seed in range(200):
+        indices = frame_indices(190, 25.0, ClipConfig(), rng(seed))
+        assert indices.dtype == np.int64 and len(indices) == 16
+        assert np.all(np.diff(indices) == 4) and indices[0] >= 0 and indices[-1] < 190
+
+
+def test_every_window_that_fits_is_drawn_and_no_other():
+    starts = {int(frame_indices(70, 25.0, ClipConfig(), rng(seed))[0]) for seed in range(300)}
+    assert starts == set(range(7))  # 70 - 16 x 4 = 6 is the last start, as in VideoMAE
+
+
+@pytest.mark.parametrize("num_frames", [61, 62, 63, 64])
+def test_a_video_that_just_holds_the_clip_is_not_short(num_frames):
+    expected = np.arange(16) * 4
+    assert np.array_equal(frame_indices(num_frames, 25.0, ClipConfig(short="drop"), rng()), expected)
+
+
+def test_a_short_video_repeats_its_last_reached_frame_or_starts_again_or_is_dropped():
+    pad = frame_indices(30, 25.0, ClipConfig(), rng())
+    assert pad.tolist() == [0, 4, 8, 12, 16, 20, 24, 28] + [28] * 8
+    loop = frame_indices(30, 25.0, ClipConfig(short="loop"), rng())
+    assert loop.tolist() == [i * 4 % 30 for i in range(16)]
+    with pytest.raises(SampleError) as caught:
+        frame_indices(60, 25.0, ClipConfig(short="drop"), rng())
+    assert caught.value.reason is Reason.too_short and "61" in caught.value.detail
+
+
+def test_one_frame_is_enough_to_pad_and_none_is_an_error():
+    assert frame_indices(1, 25.0, ClipConfig(), rng()).tolist() == [0] * 16
+    with pytest.raises(SampleError) as caught:
+        frame_indices(0, 25.0, ClipConfig(), rng())
+    assert caught.value.reason is Reason.empty
+
+
+@pytest.mark.parametrize("fps", [12.5, 15.0, 24.0, 25.0, 29.97, 30.0, 50.0, 59.94])
+def test_sampling_in_seconds_spans_the_same_time_at_every_frame_rate(fps):
+    config = ClipConfig(sampling="seconds")
+    indices = frame_indices(int(20 * fps), fps, config, rng(4))
+    times = (indices - indices[0]) / fps
+    assert np.all(np.abs(times - np.arange(16) * 4 / 25) < 1.0 / fps + 1e-9)
+
+
+def test_sampling_in_seconds_at_the_nominal_rate_is_sampling_in_frames():
+    in_frames = frame_indices(190, 25.0, ClipConfig(), rng(8))
+    assert np.array_equal(frame_indices(190, 25.0, ClipConfig(sampling="seconds"), rng(8)), in_frames)
+    assert np.array_equal(frame_indices(190, 50.0, ClipConfig(), rng(8)), in_frames)
+
+
+@pytest.mark.parametrize("fps", [0.0, -1.0, float("nan"), float("inf")])
+def test_sampling_in_seconds_without_a_frame_rate_rejects_the_sample(fps):
+    with pytest.raises(SampleError) as caught:
+        frame_indices(190, fps, ClipConfig(sampling="seconds"), rng())
+    assert caught.value.reason is Reason.timestamps
+
+
+def test_the_evaluation_clip_lies_in_the_middle():
+    indices = central_frame_indices(191, 25.0, ClipConfig())
+    assert indices[0] == 65 and 190 - indices[-1] == 65
+    assert central_frame_indices(10, 25.0, ClipConfig()).tolist() == [0, 4] + [8] * 14
+
+
+@pytest.mark.parametrize(
+    ("fields", "word"),
+    [({"frames": 0}, "frames"), ({"stride": 0}, "stride"), ({"nominal_fps": 30.0}, "no effect")],
+)
+def test_a_config_that_cannot_work_is_refused(fields, word):
+    with pytest.raises(ValueError, match=word):
+        ClipConfig(**fields)

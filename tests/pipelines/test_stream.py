@@ -1,0 +1,196 @@
+"""The stream on Ray: exact blocks, exactly once, in order when asked, and nothing lost in silence."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from models.tokens import PRETRAINING_BATCH, check_batch
+from pipelines.stream import StreamConfig, VideoStream, batches, eligible_videos
+from tests.pipelines.stream_corpus import SAMPLE, Deadly, FakeCatalog, Locked, grey, with_column, write_corpus
+
+VIDEOS = 37
+CONFIG = StreamConfig(catalog="unused", sample=SAMPLE, min_actors=2, max_actors=2, cpus_per_actor=0.5)
+
+
+@dataclass(frozen=True)
+class Plan:
+    workers: int = 2
+    accumulation: int = 1
+    micro_batch: int = 4
+    deterministic: bool = False
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> FakeCatalog:
+    return write_corpus(tmp_path_factory.mktemp("corpus"), VIDEOS)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    ray = pytest.importorskip("ray")
+    os.environ["RAY_AUTH_MODE"] = "disabled"
+    ray.init(address="local", num_cpus=2, include_dashboard=False, object_store_memory=300 * 2**20, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+def consume(stream: VideoStream, plan: Plan, *, epoch: int = 0, consumed: np.ndarray | None = None) -> list[list[dict]]:
+    """Every batch of every consumer, copied."""
+    marks = np.zeros(stream.num_samples, bool) if consumed is None else consumed
+    iterators = stream.dataset(epoch, marks, plan).streaming_split(plan.workers, equal=False)
+    with ThreadPoolExecutor(plan.workers) as pool:
+        read = pool.map(lambda it: [{k: np.array(v) for k, v in batch.items()} for batch in batches(it)], iterators)
+        return list(read)
+
+
+def ids(split: list[dict]) -> list[int]:
+    return [int(sample_id) for batch in split for sample_id in batch["sample_id_B"]]
+
+
+def stream_of(catalog: FakeCatalog, **fields) -> VideoStream:
+    return VideoStream(replace(CONFIG, **fields), catalog)
+
+
+@pytest.mark.parametrize("left", [VIDEOS, 20, 1])
+def test_two_consumers_get_every_sample_left_exactly_once_in_equal_numbers_of_full_batches(cluster, corpus, left):
+    consumed = np.ones(VIDEOS, bool)
+    consumed[np.random.default_rng(left).permutation(VIDEOS)[:left]] = False
+    stream = stream_of(corpus)
+    assert stream.remaining(consumed) == left
+    splits = consume(stream, Plan(accumulation=2), consumed=consumed)
+    assert len(splits[0]) == len(splits[1]) and len(splits[0]) % 2 == 0
+    served = np.array(ids(splits[0]) + ids(splits[1]))
+    assert sorted(served[served >= 0]) == np.flatnonzero(~consumed).tolist()
+    for batch in splits[0] + splits[1]:
+        check_batch(batch, PRETRAINING_BATCH)
+        assert batch["clip_BTHWC"].shape == (4, 4, 32, 32, 3) and batch["visible_BRV"].shape == (4, 1, 4)
+        level_B = batch["clip_BTHWC"].mean(axis=(1, 2, 3, 4))
+        expected_B = [grey(sample_id) if sample_id >= 0 else 0 for sample_id in batch["sample_id_B"]]
+        assert np.all(np.abs(level_B - expected_B) < 3)
+
+
+def test_a_deterministic_plan_deals_the_planned_batches_in_turn(cluster, corpus):
+    stream, plan = stream_of(corpus), Plan(deterministic=True)
+    consumed = np.zeros(VIDEOS, bool)
+    consumed[::5] = True
+    planned_GB = stream.plan(3, consumed, plan)
+    splits = consume(stream, plan, epoch=3, consumed=consumed)
+    for rank, split in enumerate(splits):
+        assert np.array_equal([batch["sample_id_B"] for batch in split], planned_GB[rank::2])
+
+
+def test_the_rows_of_an_epoch_do_not_depend_on_the_plan(cluster, corpus):
+    first = rows(consume(stream_of(corpus), Plan(), epoch=1))
+    again = rows(consume(stream_of(corpus), Plan(workers=1, micro_batch=7), epoch=1))
+    assert first.keys() == again.keys()
+    assert all(np.array_equal(first[key], again[key]) for key in first)
+
+
+def test_overfitting_sees_the_same_few_rows_in_every_epoch(cluster, corpus):
+    stream = stream_of(corpus, overfit=5)
+    first, later = (rows(consume(stream, Plan(), epoch=epoch)) for epoch in (0, 3))
+    assert stream.samples_per_epoch == 5 and stream.num_samples == VIDEOS
+    assert sorted(first) == sorted(later) == [-1, 0, 1, 2, 3, 4]
+    assert all(np.array_equal(first[key], later[key]) for key in first)
+
+
+def rows(splits: list[list[dict]]) -> dict[int, np.ndarray]:
+    """Pixels and masks of every sample as one flat array."""
+    return {
+        int(sample_id): np.concatenate([batch["clip_BTHWC"][i].ravel(), batch["visible_BRV"][i].ravel()])
+        for split in splits
+        for batch in split
+        for i, sample_id in enumerate(batch["sample_id_B"])
+    }
+
+
+def test_unusable_rows_stay_in_their_batch_and_are_flagged(cluster, corpus):
+    bad = with_column(with_column(corpus, "uri", {3: "gone.mp4"}), "size", {8: 5})
+    splits = consume(stream_of(bad), Plan())
+    served = ids(splits[0]) + ids(splits[1])
+    assert sorted(i for i in served if i >= 0) == list(range(VIDEOS))
+    texts = {
+        int(i): json.loads(text)["reason"]
+        for batch in splits[0] + splits[1]
+        for i, text, clip in zip(batch["sample_id_B"], batch["rejected_B"], batch["clip_BTHWC"], strict=True)
+        if text and not clip.any()
+    }
+    assert texts == {3: "missing", 8: "changed"}
+
+
+def test_denied_access_ends_the_stream_with_an_error(cluster, corpus):
+    locked = FakeCatalog(corpus.table, Locked(corpus.storage.uri))
+    with pytest.raises(Exception, match="AccessDenied"):
+        consume(stream_of(locked), Plan())
+
+
+def test_a_video_that_kills_its_process_ends_the_stream_after_a_few_tries(cluster, corpus):
+    deadly = FakeCatalog(corpus.table, Deadly(corpus.storage.uri))
+    with pytest.raises(Exception, match="(?i)actor"):
+        consume(stream_of(deadly), Plan())
+    deaths = Path(corpus.storage.uri, "deaths").read_text()
+    assert len(deaths) == 3, "once and two retries"
+
+
+def test_marks_of_another_catalog_and_an_epoch_without_samples_are_refused(corpus):
+    stream = stream_of(corpus)
+    with pytest.raises(ValueError, match="consumed is"):
+        stream.remaining(np.zeros(VIDEOS + 1, bool))
+    with pytest.raises(ValueError, match="nothing is left"):
+        stream.dataset(0, np.ones(VIDEOS, bool), Plan())
+
+
+def test_only_usable_videos_of_the_split_belong_to_an_epoch(corpus):
+    mixed = with_column(with_column(corpus, "split", {0: "test", 1: "test"}), "status", {5: "decode"})
+    stream = stream_of(mixed)
+    assert (stream.num_samples, stream.samples_per_epoch) == (VIDEOS, VIDEOS - 3)
+    planned_GB = stream.plan(0, np.zeros(VIDEOS, bool), Plan())
+    usable = eligible_videos(mixed, "train")["sample_id"].to_numpy()
+    assert sorted(usable[planned_GB[planned_GB >= 0]]) == sorted(set(range(VIDEOS)) - {0, 1, 5})
+    with pytest.raises(ValueError, match=r"the splits \['test', 'train'\]"):
+        stream_of(mixed, split="dev")
+
+
+def test_membership_of_batches_does_not_depend_on_the_number_of_workers(corpus):
+    stream, nothing = stream_of(corpus), np.zeros(VIDEOS, bool)
+    one, two = (stream.plan(2, nothing, Plan(workers=workers)) for workers in (1, 2))
+    assert np.array_equal(one, two[: len(one)])
+
+
+@pytest.mark.parametrize(
+    "fields", [{"min_actors": 0}, {"min_actors": 3}, {"cpus_per_actor": 0}, {"fetch_threads": 0}, {"overfit": 0}]
+)
+def test_a_config_that_cannot_work_is_refused(fields):
+    with pytest.raises(ValueError, match=next(iter(fields))):
+        replace(CONFIG, **fields)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("done", [0.0, 0.37, 0.99])
+def test_an_epoch_of_voxceleb_size_is_planned_in_two_seconds_and_decodes_within_ten(cluster, corpus, done, capsys):
+    """1.1 million rows over the same few files, resumed at three points; both actors must be at work at once."""
+    number = 1_100_000
+    which = np.arange(number) % VIDEOS
+    table = corpus.table.take(which).set_column(0, "sample_id", pa.array(np.arange(number)))
+    stream = stream_of(FakeCatalog(table, corpus.storage))
+    consumed = np.random.default_rng(0).random(number) < done
+    start = time.monotonic()
+    dataset = stream.dataset(0, consumed, Plan(micro_batch=32))
+    planned = time.monotonic() - start
+    iterators = dataset.streaming_split(2, equal=False)
+    with ThreadPoolExecutor(2) as pool:
+        firsts = list(pool.map(lambda it: (next(batches(it)), time.monotonic() - start), iterators))
+    with capsys.disabled():
+        print(f"\n{done:.0%} done: planned in {planned:.2f} s, first batches after {[f'{t:.1f}' for _, t in firsts]} s")
+    assert planned < 2
+    assert max(seconds for _, seconds in firsts) < 10
