@@ -1,0 +1,102 @@
+"""Progress on the driver's stderr: a bar on a terminal, plain lines in the log of a job.
+
+Rows travel from rank 0 through the monitor, because a bar drawn by a worker would not survive Ray's forwarding of logs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, TextIO
+
+from cluster.monitor import News
+from cluster.telemetry import Row
+
+logger = logging.getLogger(__name__)
+
+_POLL_SECONDS = 0.5
+
+
+@contextlib.contextmanager
+def shown(monitor: Any, stop: threading.Event, stream: TextIO | None = None) -> Iterator[None]:
+    """Shows what workers publish while the block runs, and passes a request to stop on to them."""
+    stream = stream or sys.stderr
+    done = threading.Event()
+    with _bar(stream) if stream.isatty() else contextlib.nullcontext(_line_printer(stream)) as show:
+        thread = threading.Thread(target=_follow, args=(monitor, stop, done, show), name="console", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join(timeout=10)
+
+
+def _follow(monitor: Any, stop: threading.Event, done: threading.Event, show: Callable[[News], None]) -> None:
+    import ray
+
+    seen, is_told, is_last = 0, False, False
+    try:
+        while not is_last:
+            is_last = done.wait(_POLL_SECONDS)
+            if stop.is_set() and not is_told:
+                ray.get(monitor.request_stop.remote())
+                is_told = True
+            seen, news = ray.get(monitor.news_after.remote(seen))
+            for item in news:
+                show(item)
+    except Exception as error:  # progress is a convenience, the run goes on without it
+        logger.warning("progress is no longer shown: %s: %s", type(error).__name__, error)
+
+
+def _line_printer(stream: TextIO) -> Callable[[News], None]:
+    def show(news: News) -> None:
+        print(news if isinstance(news, str) else summary(news), file=stream, flush=True)
+
+    return show
+
+
+@contextlib.contextmanager
+def _bar(stream: TextIO) -> Iterator[Callable[[News], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (BarColumn(bar_width=24), TextColumn("{task.description}"))
+    with Progress(*columns, console=Console(file=stream)) as progress:
+        task = progress.add_task("starting the workers", total=None)
+
+        def show(news: News) -> None:
+            if isinstance(news, str):
+                progress.console.print(news, highlight=False)
+            else:
+                progress.update(task, description=summary(news), completed=news["step"], total=news.get("steps"))
+
+        yield show
+
+
+def summary(row: Row) -> str:
+    """One readable line of the values a row has."""
+    parts = [f"step {int(row['step'])}" + (f"/{int(row['steps'])}" if "steps" in row else "")]
+    if "epoch" in row:
+        parts.append(f"epoch {int(row['epoch'])}")
+    parts += [f"{name.removeprefix('loss/')} {value:.4g}" for name, value in row.items() if name.startswith("loss/")]
+    formats = {
+        "learning_rate": lambda value: f"lr {value:.3g}",
+        "clips_per_second": lambda value: f"{value:.3g} clips/s",
+        "data/wait_share": lambda value: f"waiting for data {value:.0%}",
+        "data/quarantined": lambda value: f"quarantined {int(value)}" if value else "",
+        "time/eta": lambda value: f"{duration(value)} left",
+    }
+    parts += [show(row[name]) for name, show in formats.items() if name in row]
+    known = ("step", "steps", "epoch", "samples", "gradient_norm", "loss/", "data/", "time/", *formats)
+    parts += [f"{name} {value:.4g}" for name, value in row.items() if not name.startswith(known)]
+    return "  ".join(part for part in parts if part)
+
+
+def duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

@@ -1,0 +1,46 @@
+"""What the workers tell each other outside of the engine: small facts, over gloo, so that no GPU is waited for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+
+class Ranks:
+    """This worker among the others. Every method is collective: all ranks call it, in the same order."""
+
+    def __init__(self) -> None:
+        """Needs the process group that Ray Train has made; collective too."""
+        self.rank, self.size = dist.get_rank(), dist.get_world_size()
+        self._group = dist.new_group(backend="gloo")
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+    def sum(self, values: np.ndarray) -> np.ndarray:
+        """Element-wise sum over the ranks, in the dtype of `values` (int64 or float64)."""
+        total = torch.tensor(values)
+        dist.all_reduce(total, group=self._group)
+        return total.numpy()
+
+    def any(self, flags: np.ndarray) -> np.ndarray:
+        """Element-wise OR over the ranks of a bool array."""
+        packed = torch.tensor(np.packbits(flags))
+        dist.all_reduce(packed, op=dist.ReduceOp.BOR, group=self._group)
+        return np.unpackbits(packed.numpy(), count=flags.size).astype(bool)
+
+    def broadcast(self, value: Any) -> Any:
+        """What rank 0 passed."""
+        box = [value]
+        dist.broadcast_object_list(box, src=0, group=self._group)
+        return box[0]
+
+    def gather(self, value: Any) -> list[Any]:
+        """What each rank passed, by rank."""
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value, group=self._group)
+        return values

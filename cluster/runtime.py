@@ -1,0 +1,152 @@
+"""One Ray session per job: start or attach, keep stdout for the result, end on SIGTERM.
+
+    with ray_session():
+        result = fit(run)
+    print_result(asdict(result))
+
+Three ways to run the same file: plain python starts a private cluster of the size of the machine; inside
+`ray job submit`, with or without a working directory, and wherever RAY_ADDRESS is set, the session attaches.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import math
+import os
+import secrets
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from pipelines.storage import Storage
+
+logger = logging.getLogger(__name__)
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+_JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # the name says env var; it is also the name of the variable
+
+_stop_requests: list[threading.Event] = []
+
+
+@contextlib.contextmanager
+def ray_session(
+    *, num_cpus: int | None = None, object_store_bytes: int | None = None, dashboard: bool = False
+) -> Iterator[None]:
+    """Ray is up inside the block and shut down after it. `num_cpus`, `object_store_bytes` and `dashboard` size the
+    private cluster of a plain python run (None: the machine) and are ignored when attaching. Without its dashboard a
+    private cluster keeps what its processes print in its own log files: Ray Train's cleaner of placement groups warns
+    every second that it cannot reach the dashboard's state service, and has nothing to clean in a private cluster.
+
+    Whatever is printed inside the block, by workers too, goes to stderr. A session within a session, or within a
+    process that has already called ray.init, uses what is there and leaves it up.
+
+    Raises RuntimeError when RAY_ADDRESS names a Ray client or a dashboard instead of a cluster.
+    """
+    import ray
+
+    # Ray Data reads this when it is imported here; Ray Train hands the driver's settings of Ray Data to the workers.
+    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    if ray.is_initialized():
+        yield
+        return
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    with contextlib.redirect_stdout(sys.stderr):
+        if _attaching(os.environ):
+            options: dict[str, Any] = {"address": os.environ.get("RAY_ADDRESS", "auto")}
+        else:
+            _private_token()
+            options = {
+                "address": "local",
+                "num_cpus": num_cpus,
+                "object_store_memory": object_store_bytes,
+                "include_dashboard": dashboard,
+                "log_to_driver": dashboard,
+            }
+        ray.init(**options, runtime_env=_runtime_env(os.environ), logging_level=logging.WARNING)
+        previous = _handle_sigterm()
+        try:
+            yield
+        finally:
+            ray.shutdown()
+            if previous is not None:
+                signal.signal(signal.SIGTERM, previous)
+
+
+@contextlib.contextmanager
+def stop_requests() -> Iterator[threading.Event]:
+    """Inside the block the first SIGTERM sets the event instead of ending the process; a second one ends it."""
+    event = threading.Event()
+    _stop_requests.append(event)
+    try:
+        yield event
+    finally:
+        _stop_requests.remove(event)
+
+
+def print_result(result: dict[str, Any], run_directory: Storage | None = None) -> None:
+    """The last line on stdout: one JSON object, numbers that are not finite as null. Call it after the session, for
+    workers' prints may arrive until Ray is shut down. With a run directory it is also written there as result.json."""
+    line = json.dumps(_finite(result), allow_nan=False)
+    if run_directory is not None:
+        run_directory.write("result.json", line.encode() + b"\n")
+    sys.stderr.flush()
+    print(line, flush=True)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _attaching(environment: os._Environ[str] | dict[str, str]) -> bool:
+    address = environment.get("RAY_ADDRESS", "")
+    if "://" in address:
+        raise RuntimeError(
+            f"RAY_ADDRESS={address} is not the address of a cluster. Submit with "
+            f"`ray job submit --address {address} --working-dir . -- python jobs/NAME.py`, or unset it to run here"
+        )
+    return bool(address) or _JOB_CONFIG in environment
+
+
+def _runtime_env(environment: os._Environ[str] | dict[str, str]) -> dict[str, Any]:
+    """What the workers need to import the rooms. Ray does so itself with a working directory, and a path that the
+    submitted job sets is left as it is."""
+    job = json.loads(environment.get(_JOB_CONFIG) or "{}").get("runtime_env") or {}
+    if job.get("working_dir") or "PYTHONPATH" in (job.get("env_vars") or {}):
+        return {}
+    inherited = environment.get("PYTHONPATH")
+    return {"env_vars": {"PYTHONPATH": f"{REPOSITORY}{os.pathsep}{inherited}" if inherited else str(REPOSITORY)}}
+
+
+def _private_token() -> None:
+    """Ray protects a private cluster with a token that it writes to the home directory. Where there is none yet, the
+    environment of this process is enough, and it works in a home that cannot be written."""
+    given = {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ)
+    if not given and not (Path.home() / ".ray" / "auth_token").exists():
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+def _handle_sigterm() -> Any:
+    """Installs our handler and returns the one before. After ray.init, which installs its own; signals can only be
+    handled by the main thread, elsewhere the process that runs us decides."""
+    if threading.current_thread() is not threading.main_thread():
+        return None
+    return signal.signal(signal.SIGTERM, _on_sigterm)
+
+
+def _on_sigterm(signum: int, frame: FrameType | None) -> None:
+    waiting = [event for event in _stop_requests if not event.is_set()]
+    if not waiting:
+        raise SystemExit(128 + signum)
+    logger.warning("SIGTERM: stopping after a checkpoint; a second SIGTERM ends the run at once")
+    for event in waiting:
+        event.set()

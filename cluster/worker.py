@@ -1,0 +1,160 @@
+"""What runs in every training worker: builds the parts of a run from its plain description and starts the loop."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import logging
+import math
+import os
+from dataclasses import asdict
+from typing import Any
+
+from cluster.failures import DataChanged, TrainingError, WorkersFailed, describe, is_fatal
+from cluster.monitor import LinkHandler, WorkerLink
+from cluster.protocols import BatchPlan, Stream
+from cluster.trainer import DIRECTORY, TrainingRun
+from pipelines.storage import Storage
+
+
+def train_worker(config: dict[str, Any]) -> TrainingError | None:
+    """The train function of Ray Train. Returns the failure of ours that ended the run, None if there was none.
+
+    A TrainingError is raised on all ranks together, so all return and Ray Train does not restart them. Anything else is
+    told to the monitor and raised: the group is restarted, and refused at its start if that makes no sense.
+    """
+    import ray.train
+
+    link = WorkerLink(config["monitor"], ray.train.get_context().get_world_rank())
+    _log_to(link)
+    try:
+        _train(config["run"], config["plan"], link)
+    except TrainingError as error:
+        return error
+    except Exception as error:
+        link.failed(describe(error), is_fatal=is_fatal(error))
+        raise
+    return None
+
+
+def _train(run: TrainingRun, plan: BatchPlan, link: WorkerLink) -> None:
+    device = _prepare_torch(run)
+    import torch
+
+    from cluster.checkpoint import CheckpointStore, Progress, load_weights
+    from cluster.engine import Engine
+    from cluster.loop import Loop
+    from cluster.ranks import Ranks
+    from cluster.schedule import resolve
+
+    ranks = Ranks()
+    storage = Storage(run.run_directory)
+    store = CheckpointStore(storage.child(DIRECTORY), run.checkpoint)
+    commit = ranks.broadcast(store.newest() if ranks.is_first else None)
+    refusal = ranks.broadcast(link.starting(commit.step if commit else 0) if ranks.is_first else None)
+    if refusal is not None:
+        raise WorkersFailed(refusal)
+
+    stream: Stream = run.stream.build()
+    if commit is not None and commit.metadata["stream"] != stream.fingerprint:
+        raise DataChanged(
+            f"{run.run_directory} was trained on data with fingerprint {commit.metadata['stream']}, the stream now has "
+            f"{stream.fingerprint}; give the data back, or start a new run (init_from takes over the weights)"
+        )
+    torch.manual_seed(run.seed)
+    task = run.task.build()
+    if run.init_from is not None and commit is None:
+        task.load_state_dict(load_weights(run.init_from)[0])
+    engine = Engine(task, run.optimizer, run.engine, plan, device)
+    progress = store.restore(engine, commit) if commit else Progress.start(stream.num_samples)
+    schedule = resolve(run.optimizer, math.ceil(stream.samples_per_epoch / plan.global_batch))
+    metadata = {"run": run.name, "seed": run.seed, "stream": stream.fingerprint, "config": json.loads(run.config_json)}
+    _introduce(metadata | {"plan": asdict(plan), "schedule": asdict(schedule)}, storage, ranks)
+    if ranks.is_first:
+        link.publish(f"{run.name}: step {progress.step}, epoch {progress.epoch}, {plan.workers} workers; {schedule}")
+
+    telemetry = _telemetry(run, storage, schedule.stop_step, progress.step, link if ranks.is_first else None)
+    loop = Loop(
+        run,
+        progress,
+        engine=engine,
+        stream=stream,
+        plan=plan,
+        probes=[(name, reference.build()) for name, reference in run.probes],
+        schedule=schedule,
+        store=store,
+        metadata=metadata,
+        telemetry=telemetry,
+        link=link,
+        ranks=ranks,
+    )
+    try:
+        loop.train()
+    finally:
+        telemetry.close()
+
+
+def _log_to(link: WorkerLink) -> None:
+    """Warnings of our rooms go to the driver's console, and nowhere else: Ray's forwarding of logs may be off."""
+    for room in ("cluster", "pipelines", "models", "jobs"):
+        room_logger = logging.getLogger(room)
+        room_logger.handlers = [LinkHandler(link, level=logging.WARNING)]
+        room_logger.propagate = False
+
+
+def _prepare_torch(run: TrainingRun) -> Any:
+    """Threads, kernels and the device of this worker."""
+    import ray.train
+    import ray.train.torch
+    import torch
+
+    device = ray.train.torch.get_device()
+    if device.type == "cpu":
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # read when deepspeed is imported
+    workers_here = ray.train.get_context().get_local_world_size()
+    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // workers_here))
+    if run.workers.deterministic:
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+        torch.use_deterministic_algorithms(True)
+    return device
+
+
+def _introduce(description: dict[str, Any], storage: Storage, ranks: Any) -> None:
+    """Collective. Writes run.json; raises TrainingError when a worker does not see the run directory of rank 0."""
+    if ranks.is_first:
+        versions = {name: importlib.metadata.version(name) for name in ("torch", "ray", "deepspeed", "numpy")}
+        storage.write("run.json", json.dumps(description | {"versions": versions}, indent=1).encode())
+    ranks.gather(None)  # nobody looks before it is written
+    blind = [rank for rank, sees in enumerate(ranks.gather(storage.exists("run.json"))) if not sees]
+    if blind:
+        raise TrainingError(
+            f"the workers of ranks {blind} do not see {storage.uri}; with more than one node the run directory must be "
+            "a shared folder or s3://bucket/prefix"
+        )
+
+
+def _telemetry(run: TrainingRun, storage: Storage, total_steps: int, step: int, link: WorkerLink | None) -> Any:
+    """With sinks on rank 0, which has the link, and without on the others."""
+    from cluster.sinks import Driver, JsonLines, TensorBoard, WeightsAndBiases
+    from cluster.telemetry import Telemetry
+
+    sinks: list[tuple[str, Any]] = []
+    if link is not None:
+        config = run.telemetry
+        sinks += [
+            ("the console", lambda: Driver(link)),
+            ("metrics.jsonl", lambda: JsonLines(storage, resumed_step=step)),
+        ]
+        if config.tensorboard:
+            sinks.append(("TensorBoard", lambda: TensorBoard(storage, resumed_step=step)))
+        if config.wandb_project is not None:
+            make = lambda: WeightsAndBiases(  # noqa: E731
+                storage,
+                resumed_step=step,
+                project=config.wandb_project,
+                run_name=run.name,
+                config=json.loads(run.config_json),
+                with_pictures=config.upload_pictures,
+            )
+            sinks.append(("Weights & Biases", make))
+    return Telemetry(sinks, every=run.telemetry.log_every_steps, total_steps=total_steps)

@@ -1,0 +1,179 @@
+"""The loop in two plain processes: the engine and the checkpoints are real, Ray Data and the monitor are not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from cluster.checkpoint import CheckpointStore, Progress
+from cluster.config import CheckpointConfig, EngineConfig, OptimizerConfig, TelemetryConfig, WorkersConfig
+from cluster.engine import Engine
+from cluster.failures import TrainingError
+from cluster.feed import MicroBatch
+from cluster.loop import Loop
+from cluster.preflight import Capacity
+from cluster.protocols import BatchPlan, Reference
+from cluster.ranks import Ranks
+from cluster.schedule import resolve
+from cluster.sinks import JsonLines
+from cluster.telemetry import Telemetry
+from cluster.trainer import DIRECTORY, TrainingRun, plan_batches
+from pipelines.storage import Storage
+from tests.cluster.toy import ToyData, ToyFaults, ToyStream, make_rows, remaining_blocks
+
+
+def toy_run(folder: Any, *, data: ToyData, faults: ToyFaults, **changes: Any) -> TrainingRun:
+    """Two workers, global batches of 8 in micro-batches of 2, 50 samples in 7 steps per epoch, 2 epochs."""
+    run = TrainingRun(
+        name="toy",
+        run_directory=str(folder),
+        task=Reference("tests.cluster.toy:make_task", faults),
+        stream=Reference("tests.cluster.toy:make_stream", data),
+        probes=(("toy", Reference("tests.cluster.toy:make_probe", f"{folder}-probe")),),
+        optimizer=OptimizerConfig(base_lr=3.2, min_lr=0.1, global_batch=8, epochs=2, warmup_epochs=0, weight_decay=0.0),
+        engine=EngineConfig(zero_stage=2, precision="fp32", micro_batch=2),
+        workers=WorkersConfig(num_workers=2, cpus_per_worker=0.5, deterministic=True),
+        checkpoint=CheckpointConfig(every_steps=3, keep_last=100),
+        telemetry=TelemetryConfig(log_every_steps=1, probe_every_steps=100, tensorboard=False),
+    )
+    return replace(run, **changes)
+
+
+@dataclass
+class ListedBlocks:
+    """Stands for a Ray dataset and for each of its iterators."""
+
+    blocks: list[dict[str, np.ndarray]]
+
+    def streaming_split(self, workers: int, *, equal: bool) -> list[ListedBlocks]:
+        assert not equal
+        return [ListedBlocks(self.blocks[rank::workers]) for rank in range(workers)]
+
+    def iter_batches(self, **_: Any) -> Iterator[dict[str, np.ndarray]]:
+        yield from self.blocks
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What happens to the blocks on their way, by the number of the round that served them."""
+
+    dropped_blocks: tuple[int, ...] = ()
+    dropped_rounds: int = 0
+    repeated_block: int | None = None
+
+
+class ListedStream(ToyStream):
+    """The toy stream without Ray."""
+
+    def __init__(self, data: ToyData, loss: Loss) -> None:
+        super().__init__(data)
+        self.loss, self.rounds = loss, 0
+
+    def dataset(self, epoch: int, consumed: np.ndarray, plan: BatchPlan) -> ListedBlocks:
+        blocks = remaining_blocks(self.data, epoch, consumed, plan)
+        self.rounds += 1
+        if self.loss.repeated_block is not None:
+            blocks.append(blocks[self.loss.repeated_block])
+        if self.rounds <= self.loss.dropped_rounds:
+            blocks = [ids_B for index, ids_B in enumerate(blocks) if index not in self.loss.dropped_blocks]
+        return ListedBlocks([make_rows(ids_B, self.data.rejected) for ids_B in blocks])
+
+
+class ListedLink:
+    """Keeps what a worker would tell the monitor; asks for a stop after a step."""
+
+    def __init__(self, stop_after: int | None) -> None:
+        self.begun: list[tuple[int, list[int]]] = []
+        self._stop_after = stop_after
+
+    def begin(self, step: int, sample_ids: list[int]) -> None:
+        self.begun.append((step, sample_ids))
+
+    @property
+    def stop_requested(self) -> bool:
+        return self._stop_after is not None and len(self.begun) >= self._stop_after
+
+
+@dataclass
+class Outcome:
+    """What one rank has to show after a loop."""
+
+    error: TrainingError | None
+    step: int
+    samples: int
+    quarantined: int
+    begun: list[tuple[int, list[int]]]
+    weights: torch.Tensor
+    is_training: bool
+    rounds: int
+
+
+def run_loop(run: TrainingRun, loss: Loss, stop_after: int | None) -> Outcome:
+    """On every rank: resumes from the newest checkpoint of the run directory and trains."""
+    plan = plan_batches(run, Capacity(cpus=2, gpus=0, node_cpus=2, node_gpus=0))
+    torch.manual_seed(run.seed)
+    storage, ranks = Storage(run.run_directory), Ranks()
+    stream = ListedStream(run.stream.config, loss)
+    engine = Engine(run.task.build(), run.optimizer, run.engine, plan, torch.device("cpu"))
+    store = CheckpointStore(storage.child(DIRECTORY), run.checkpoint)
+    commit = ranks.broadcast(store.newest())
+    progress = store.restore(engine, commit) if commit else Progress.start(stream.num_samples)
+    schedule = resolve(run.optimizer, -(-stream.samples_per_epoch // plan.global_batch))
+    sinks = [("file", lambda: JsonLines(storage, resumed_step=progress.step))] if ranks.is_first else []
+    telemetry = Telemetry(sinks, every=run.telemetry.log_every_steps, total_steps=schedule.stop_step)
+    link = ListedLink(stop_after)
+    loop = Loop(
+        run,
+        progress,
+        engine=engine,
+        stream=stream,
+        plan=plan,
+        probes=[(name, reference.build()) for name, reference in run.probes],
+        schedule=schedule,
+        store=store,
+        metadata={"stream": stream.fingerprint},
+        telemetry=telemetry,
+        link=link,
+        ranks=ranks,
+    )
+    error = None
+    try:
+        loop.train()
+    except TrainingError as failure:
+        error = failure
+    telemetry.close()
+    weights = torch.cat([parameter.detach().flatten() for parameter in engine.task.parameters()])
+    return Outcome(
+        error=error,
+        step=loop.step,
+        samples=loop.samples,
+        quarantined=loop.quarantined,
+        begun=link.begun,
+        weights=weights.clone(),
+        is_training=engine.task.training,
+        rounds=stream.rounds,
+    )
+
+
+def mark_twice(folder: str) -> str:
+    """On every rank: the same sample marked by both."""
+    from cluster.ledger import Ledger
+
+    ledger = Ledger(Ranks(), Storage(folder), Progress.start(10))
+    ledger.mark(np.array([4]), np.array([""]), step=1)
+    try:
+        ledger.reduce()
+    except TrainingError as error:
+        return str(error)
+    return f"no error on rank {dist.get_rank()}"
+
+
+def some_micro_batch() -> MicroBatch:
+    from cluster.feed import to_micro_batch
+
+    return to_micro_batch(make_rows(np.array([5, 3, -1]), rejected=(3,)), torch.device("cpu"))

@@ -1,0 +1,130 @@
+"""A task, a stream and a probe small enough to follow by hand, importable in workers, with faults to be switched on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor, nn
+
+from cluster.protocols import BatchPlan
+
+WIDTH = 4
+
+
+@dataclass(frozen=True)
+class ToyFaults:
+    """Each fires when a worker gets one of the named samples."""
+
+    nan_ids: tuple[int, ...] = ()
+    nan_gradient_ids: tuple[int, ...] = ()
+    bug_ids: tuple[int, ...] = ()
+    kill_ids: tuple[int, ...] = ()
+    kill_flag: str = ""
+    """The worker that would die removes this file first, and lives on where it is gone. Empty: it always dies."""
+
+
+class ToyTask(nn.Module):
+    """Linear regression of y = sum of x."""
+
+    def __init__(self, faults: ToyFaults) -> None:
+        super().__init__()
+        self.faults = faults
+        self.linear = nn.Linear(WIDTH, 1)
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        ids = set(batch["sample_id_B"].tolist())
+        if ids & set(self.faults.bug_ids):
+            raise KeyError("a bug in the task")
+        if ids & set(self.faults.kill_ids):
+            self._die()
+        error_B = (self.linear(batch["x_BD"]).squeeze(1) - batch["x_BD"].sum(dim=1)) ** 2
+        loss = (batch["weight_B"] * error_B).sum()
+        if ids & set(self.faults.nan_ids):
+            loss = loss * float("nan")
+        if ids & set(self.faults.nan_gradient_ids):
+            loss = loss + (0 * self.linear.weight.sum()).sqrt()
+        return {"loss": loss, "square": loss}
+
+    def _die(self) -> None:
+        if self.faults.kill_flag:
+            try:
+                os.unlink(self.faults.kill_flag)
+            except FileNotFoundError:
+                return
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
+        return [{"name": "all", "params": list(self.parameters()), "weight_decay": weight_decay, "lr_scale": 1.0}]
+
+
+def make_task(faults: ToyFaults) -> ToyTask:
+    return ToyTask(faults)
+
+
+@dataclass(frozen=True)
+class ToyData:
+    num_samples: int = 50
+    rejected: tuple[int, ...] = ()
+    fingerprint: str = "toy"
+    seed: int = 0
+
+
+def remaining_blocks(data: ToyData, epoch: int, consumed: np.ndarray, plan: BatchPlan) -> list[np.ndarray]:
+    """Sample ids of each micro-batch that is left of an epoch, filled up with -1 to whole global batches."""
+    order = np.random.default_rng((data.seed, epoch)).permutation(data.num_samples)
+    left = order[~consumed[order]]
+    padded = np.concatenate([left, np.full(-len(left) % plan.global_batch, -1)])
+    return list(padded.reshape(-1, plan.micro_batch))
+
+
+def make_rows(ids_B: np.ndarray, rejected: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """The columns of a block: features drawn from the id alone."""
+    x_BD = np.stack([np.random.default_rng(int(i) + 1).normal(size=WIDTH) for i in ids_B]).astype(np.float32)
+    texts = [json.dumps({"uri": f"toy/{i}", "reason": "empty", "detail": ""}) if i in rejected else "" for i in ids_B]
+    return {"x_BD": x_BD, "sample_id_B": ids_B.astype(np.int64), "rejected_B": np.array(texts)}
+
+
+class ToyStream:
+    def __init__(self, data: ToyData) -> None:
+        self.data = data
+        self.num_samples = self.samples_per_epoch = data.num_samples
+        self.fingerprint = data.fingerprint
+
+    def remaining(self, consumed: np.ndarray) -> int:
+        return int(np.count_nonzero(~consumed))
+
+    def dataset(self, epoch: int, consumed: np.ndarray, plan: BatchPlan) -> Any:
+        import ray.data
+
+        blocks = remaining_blocks(self.data, epoch, consumed, plan)
+        rejected = self.data.rejected  # not self: the function below travels to Ray's workers
+        dataset = ray.data.from_arrow([pa.table({"sample_id_B": ids_B}) for ids_B in blocks]).map_batches(
+            lambda batch: make_rows(batch["sample_id_B"], rejected), batch_size=None, num_cpus=0.25
+        )
+        dataset.context.execution_options.preserve_order = plan.deterministic
+        return dataset
+
+
+def make_stream(data: ToyData) -> ToyStream:
+    return ToyStream(data)
+
+
+def make_probe(path: str) -> Any:
+    """Notes its calls on rank 0 in a file, and leaves the task in evaluation mode; the value is the mean weight."""
+
+    def probe(task: ToyTask, step: int) -> dict[str, float]:
+        if torch.distributed.get_rank() == 0:
+            with Path(path).open("a") as file:
+                file.write(f"{step}\n")
+        task.eval()
+        return {"mean_weight": task.linear.weight.mean().item()}
+
+    return probe
