@@ -1,0 +1,69 @@
+#!/usr/bin/env python
+"""Measures this machine: how many clips a CPU second reads.
+
+    python jobs/benchmark.py input
+    python jobs/benchmark.py input --clip talking_face.mp4
+
+The last line on stdout is one JSON object.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import tyro
+
+
+@dataclass(frozen=True)
+class Input:
+    """Reading clips: decoders alone, the per-sample function, the Ray Data stream; 16 frames of 160x160, stride 4."""
+
+    clip: tuple[Path, ...] = ()
+    """Face videos to cut test files from (centre square, 224x224, 25 fps). None: a moving texture."""
+    samples: int = 48
+    """Clips each decoder and the per-sample function read, three times over."""
+    batches: int = 40
+    """Micro-batches that count, after half as many to warm up; 0: no stream."""
+    micro_batch: int = 32
+    actors: int = 2
+    """Decode actors, half a CPU reserved for each."""
+
+    def __post_init__(self) -> None:
+        for name in ("samples", "micro_batch", "actors"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.batches < 0 or self.batches == 1:
+            raise ValueError(f"batches={self.batches} must be 0 or at least 2")
+        for path in self.clip:
+            if not path.is_file():
+                raise ValueError(f"clip={path} is not a file")
+
+
+def measure_input(options: tyro.conf.OmitArgPrefixes[Input]) -> None:
+    """Clips per CPU second of the input pipeline."""
+    from cluster.runtime import print_result
+    from jobs.parts.benchmark_input import measure
+
+    try:
+        result = measure(
+            options.clip,
+            samples=options.samples,
+            batches=options.batches,
+            micro_batch=options.micro_batch,
+            actors=options.actors,
+        )
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    print_result(result)
+
+
+def main() -> None:
+    tyro.extras.subcommand_cli_from_dict({"input": measure_input}, description=__doc__)
+
+
+if __name__ == "__main__":
+    main()

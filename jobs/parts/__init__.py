@@ -1,0 +1,1 @@
+"""What several verbs compose out of the rooms: configs, tasks, probes, pictures. Importable by workers."""

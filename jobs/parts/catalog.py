@@ -1,0 +1,112 @@
+"""Catalogs as a user asks for them: where the last one is found, where a new one goes, what is reported."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jobs.parts.pretrain_config import CorpusConfig
+from pipelines.catalog import Catalog, load, save
+from pipelines.catalog_build import Built, build, read_exclusions
+from pipelines.storage import ObjectMissing, Storage, home
+
+logger = logging.getLogger(__name__)
+
+_REMOTE_CPUS = 0.5  # per decoding task: two share a CPU, one of them waits for the store
+
+
+def build_and_save(
+    corpus: str, root: str, *, output: str | None, previous: str | None, exclude: str | None
+) -> dict[str, Any]:
+    """Builds the catalog and writes it to `output`, or under its fingerprint to the home. Returns what to report."""
+    if previous or output:
+        known = load(previous) if previous else _readable(output or "")
+    else:
+        known = next((catalog for _, catalog in stored_catalogs(home(), corpus)), None)
+    built = _build(corpus, root, previous=known, exclude=exclude)
+    for entry in built.unmatched_exclusions:
+        logger.warning("exclusion %r matches no video; is it spelled as in the names below the root?", entry)
+    uri = output or address(built.catalog, home())
+    save(built.catalog, uri)
+    return report(built, uri)
+
+
+def prepare_catalog(corpus: CorpusConfig, place: Storage) -> tuple[str, Catalog]:
+    """Address and content of the catalog of a corpus: the newest in `place`, built there where there is none.
+
+    One that exists is used as it is, however much its corpus has grown: `jobs/build_catalog.py` brings it up to date,
+    and a run that is resumed must find the data it began with. Ray must be up.
+    """
+    root = _render(corpus, place) if corpus.name == "synthetic" else Storage(corpus.root or "")
+    exclusions = _exclusions(corpus.exclude)
+    for uri, catalog in stored_catalogs(place, corpus.layout):
+        if Storage(catalog.root).uri == root.uri and tuple(catalog.exclusions) == exclusions:
+            logger.info("catalog %s: %s", uri, catalog.counts())
+            return uri, catalog
+    built = _build(corpus.layout, root.uri, previous=None, exclude=corpus.exclude)
+    uri = address(built.catalog, place)
+    save(built.catalog, uri)
+    logger.info("catalog %s: %s, built from %s", uri, built.catalog.counts(), root.uri)
+    return uri, built.catalog
+
+
+def address(catalog: Catalog, place: Storage) -> str:
+    """Where a catalog is kept unless the user says otherwise."""
+    return place.full(f"catalogs/{catalog.corpus}-{catalog.fingerprint[:12]}.parquet")
+
+
+def report(built: Built, uri: str) -> dict[str, Any]:
+    counts = built.catalog.counts()
+    return {
+        "catalog": uri,
+        "fingerprint": built.catalog.fingerprint,
+        "videos": counts.pop("ok"),
+        "unusable": counts,
+        "probed": built.probed,
+        "reused": built.reused,
+        "excluded": built.excluded,
+        "ignored": built.ignored,
+        "unmatched_exclusions": list(built.unmatched_exclusions),
+    }
+
+
+def _build(layout: str, root: str, *, previous: Catalog | None, exclude: str | None) -> Built:
+    cpus = 1.0 if Storage(root).is_local else _REMOTE_CPUS
+    return build(layout, root, previous=previous, exclusions=_exclusions(exclude), cpus=cpus)
+
+
+def _exclusions(path: str | None) -> tuple[str, ...]:
+    return read_exclusions(Path(path).read_text()) if path else ()
+
+
+def _render(corpus: CorpusConfig, place: Storage) -> Storage:
+    from pipelines.synthetic.config import SyntheticConfig
+    from pipelines.synthetic.corpus import ensure_corpus
+
+    config = SyntheticConfig(
+        speakers_dev=corpus.speakers,
+        speakers_test=max(4, corpus.speakers // 4),
+        clips_per_speaker=corpus.clips_per_speaker,
+    )
+    return ensure_corpus(place.child("corpora"), config)
+
+
+def stored_catalogs(place: Storage, layout: str) -> Iterator[tuple[str, Catalog]]:
+    """Address and content of the readable catalogs of a corpus, the newest first."""
+    found = [item for item in place.list("catalogs") if item.name.startswith(f"catalogs/{layout}-")]
+    for item in sorted(found, key=lambda item: item.modified, reverse=True):
+        catalog = _readable(place.full(item.name))
+        if catalog is not None:
+            yield place.full(item.name), catalog
+
+
+def _readable(uri: str) -> Catalog | None:
+    try:
+        return load(uri)
+    except ObjectMissing:
+        return None
+    except ValueError as error:
+        logger.warning("not reusing the catalog %s: %s", uri, error)
+        return None

@@ -1,0 +1,52 @@
+"""The command line of jobs that run a recipe: `job.py [RECIPE] [--field value ...]`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Generic, TypeVar
+
+import tyro
+
+Config = TypeVar("Config")
+
+
+@dataclass(frozen=True)
+class Command(Generic[Config]):
+    """A config and where its run lives."""
+
+    config: Annotated[Config, tyro.conf.arg(name="")]
+    name: str | None = None
+    """Name of the run; None: the hash of what is learned from what. The same name again resumes."""
+    home: str | None = None
+    """Where runs, catalogs and rendered corpora are kept: a directory or s3://bucket/prefix.
+    None: $SEMBLANCE_HOME, or ~/semblance."""
+
+
+def parse(recipes: dict[str, Callable[[], Config]], default: str, description: str) -> Command[Config]:
+    """The recipe named first on the command line (or `default`), changed by the options that follow it.
+
+    Exits with a message, as argument parsers do, on an unknown recipe, an unknown option or an invalid value.
+    """
+    arguments = sys.argv[1:]
+    name = arguments.pop(0) if arguments and not arguments[0].startswith("-") else default
+    if name not in recipes:
+        sys.exit(f"unknown recipe {name!r}; there are: {', '.join(recipes)}")
+    config = recipes[name]()
+    listing = "\n".join(f"  {key}: {_first_sentence(recipe)}" for key, recipe in recipes.items())
+    try:
+        return tyro.cli(
+            Command[type(config)],
+            default=Command(config=config),
+            args=arguments,
+            prog=f"{sys.argv[0]} [RECIPE]",
+            description=f"{description}\n\nRecipes (now: {name}):\n{listing}",
+            config=(tyro.conf.AvoidSubcommands,),
+        )
+    except ValueError as error:  # values that are right by themselves and do not go together
+        sys.exit(f"{sys.argv[0]}: {error}")
+
+
+def _first_sentence(recipe: Callable[[], object]) -> str:
+    return " ".join((recipe.__doc__ or "").split(". ")[0].split()).rstrip(".")

@@ -1,0 +1,82 @@
+"""The model card of exported weights: what they are, how they were made, how they are loaded."""
+
+from __future__ import annotations
+
+from jobs.parts.pretrain_config import PretrainConfig
+from jobs.parts.trained import Trained
+from models.masked_autoencoder import encoder_arguments
+from models.weights import Contents
+
+TARGETS = {
+    "joint": "both frames of a cube as appearance and motion (MAE-DFER Eq. 2)",
+    "appearance": "the first frame of a cube",
+    "motion": "the difference of a cube's two frames",
+    "video_mae": "both frames of a cube as they are",
+}
+
+
+def model_card(trained: Trained, *, contents: Contents) -> str:
+    """Markdown."""
+    config, provenance = trained.config, trained.provenance
+    rows = {
+        "Architecture": f"`{config.model.encoder}`",
+        "Contents": "encoder" if contents == "encoder" else "encoder and decoder of the masked autoencoder",
+        "Input": _input(config),
+        "Recipe": f"`{config.recipe}`",
+        "Corpus": f"{config.corpus.name}, fingerprint `{provenance['metadata']['stream']}`",
+        "Target": f"{config.model.target}: {TARGETS[config.model.target]}",
+        "Masking": f"{config.mask.policy}, ratio {config.mask.ratio:g}",
+        "Trained": f"{provenance['step']} steps, {provenance['epoch']} epochs completed, batch "
+        f"{config.optimizer.global_batch}, seed {config.seed}",
+        "Started from": f"`{config.init_from}`" if config.init_from else "random weights",
+        "Run": f"`{provenance['metadata']['run']}`",
+    }
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+    return f"""# {config.model.encoder}, pre-trained on face video
+
+A masked autoencoder learned to draw the hidden cubes of face videos; no labels were used.
+
+| | |
+|---|---|
+{table}
+
+The resolved config of the run is in `model.json` under `provenance`.
+
+## Loading
+
+```python
+{_loading(config, contents)}
+```
+
+## Before use
+
+- The encoder has no classifier: fine-tune it, or train a probe on its features.
+- It learned from the corpus above alone. Faces, ages, light and cameras that are rare there are served worse; measure
+  on your own people before you rely on it.
+- The corpus has terms of its own, which may bind what you do with weights learned from it.
+- Expressions do not tell what a person feels. Do not decide about people by them.
+"""
+
+
+def _input(config: PretrainConfig) -> str:
+    geometry, clip = config.model.geometry, config.clip
+    unit = f"at {clip.nominal_fps:g} frames per second" if clip.sampling == "seconds" else "of the video"
+    return (
+        f"{geometry.frames} frames of {geometry.height}x{geometry.width}, RGB, every {clip.stride} frames {unit}; "
+        f"cubes of {geometry.tubelet}x{geometry.patch}x{geometry.patch}"
+    )
+
+
+def _loading(config: PretrainConfig, contents: Contents) -> str:
+    if contents == "masked_autoencoder":
+        return (
+            "from pathlib import Path\n\nfrom models.weights import load_masked_autoencoder\n\n"
+            'model, description = load_masked_autoencoder(Path("model.safetensors"))'
+        )
+    arguments = "".join(f"    {name}={value!r},\n" for name, value in encoder_arguments(config.model).items())
+    return (
+        "import timm\n\nimport models.registry  # registers the encoders with timm\n"
+        "from models.cubes import normalize_pixels\nfrom models.tokens import ClipGeometry\n\n"
+        f'encoder = timm.create_model(\n    "{config.model.encoder}",\n    checkpoint_path="model.safetensors",\n'
+        f"{arguments})\nfeatures = encoder(normalize_pixels(clip_BTHWC))  # uint8 clips -> [B, encoder.embed_dim]"
+    )

@@ -1,0 +1,104 @@
+"""The work of jobs/reconstruct.py: weights, clips and masks in, pictures and numbers out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from jobs.parts.pretrain_config import PretrainConfig
+from jobs.parts.reconstruction_report import ReconstructionResult, make_reconstruction
+from jobs.parts.recorded_clips import held_out_clips
+from jobs.parts.trained import load_trained
+from jobs.parts.user_clips import read_clip
+from pipelines.masks import DEFAULT_REGION, MaskConfig, Policy, draw
+from pipelines.quarantine import SampleError
+from pipelines.randomness import Draw, generator
+from pipelines.storage import Storage
+
+
+def reconstruct_clips(
+    checkpoint: str,
+    videos: Sequence[Path],
+    *,
+    policy: Policy | None,
+    ratios: Sequence[float],
+    max_sheets: int,
+    output: str,
+) -> dict[str, Any]:
+    """Sheets, videos and decibels, as jobs/reconstruct.py describes them; also written to OUTPUT/result.json.
+
+    Raises:
+        CheckpointError: no such checkpoint, or a damaged one.
+        SampleError: a video that cannot be read or is too short.
+        ValueError: a mask that the model cannot take, held-out clips that cannot be found or read.
+        StorageError: the output cannot be written.
+    """
+    trained = load_trained(checkpoint)
+    masks = [mask_for(trained.config, policy, ratio) for ratio in ratios]
+    if videos:
+        clip_BTHWC, names = user_clips(videos, trained.config)
+        sample_ids = np.arange(len(videos))
+    else:
+        batch, names = held_out_clips(trained)
+        clip_BTHWC, sample_ids = batch["clip_BTHWC"], batch["sample_id_B"]
+    model = trained.model().to("cuda" if torch.cuda.is_available() else "cpu")
+    storage = Storage(output)
+    result: dict[str, Any] = {"checkpoint": trained.provenance["checkpoint"], "output": storage.uri}
+    result |= {"files": [], "mean": {}, "clips": []}
+    for mask in masks:
+        setting = f"{mask.policy}-{mask.ratio:g}"
+        drawn = make_reconstruction(
+            model,
+            {"clip_BTHWC": clip_BTHWC, "visible_BRV": draw_masks(sample_ids, trained.config, mask)},
+            storage.child(setting),
+            names=names,
+            checkpoint=trained.name,
+            mask=mask,
+            clip=trained.config.clip,
+            max_sheets=len(names) if videos else max_sheets,
+        )
+        result["files"] += [f"{setting}/{file}" for file in drawn.files]
+        result["mean"][setting] = {name: round(value, 4) for name, value in drawn.metrics.items()}
+        result["clips"] += _clip_rows(setting, drawn)
+    storage.write("result.json", json.dumps(result, indent=1).encode())
+    return result
+
+
+def mask_for(config: PretrainConfig, policy: Policy | None, ratio: float) -> MaskConfig:
+    """A mask apart from training. Raises ValueError where the model cannot take it."""
+    policy = policy or config.mask.policy
+    region = config.model.region if policy == "region_tube" else DEFAULT_REGION
+    mask = MaskConfig(policy=policy, ratio=ratio, region=region)
+    replace(config, mask=mask)  # checks the one against the other
+    return mask
+
+
+def draw_masks(sample_ids: np.ndarray, config: PretrainConfig, mask: MaskConfig) -> np.ndarray:
+    """One mask for each sample, int32 [B, 1, V], as the held-out loss of a run with this mask would draw it."""
+    rngs = (generator(Draw.HELD_OUT_MASK, seed=0, sample_id=int(sample_id)) for sample_id in sample_ids)
+    return np.stack([draw(config.model.geometry.grid, mask, rng) for rng in rngs])[:, None]
+
+
+def user_clips(videos: Sequence[Path], config: PretrainConfig) -> tuple[np.ndarray, list[str]]:
+    """Clips [B, T, H, W, C] and short names of videos. Raises SampleError naming the video."""
+    clips = []
+    for path in videos:
+        try:
+            clips.append(read_clip(path, clip=config.clip, crop=config.crop))
+        except SampleError as error:
+            raise SampleError(error.reason, f"{path}: {error.detail}") from error
+    return np.stack(clips), ["/".join(path.parts[-3:]) for path in videos]
+
+
+def _clip_rows(setting: str, drawn: ReconstructionResult) -> list[dict[str, Any]]:
+    return [
+        {"name": clip.name, "mask": setting, "files": [f"{setting}/{file}" for file in clip.files]}
+        | {f"psnr_{name}": round(value, 4) for name, value in clip.psnr.items()}
+        for clip in drawn.clips
+    ]

@@ -1,0 +1,51 @@
+"""Clips of a user's own videos, as a pre-trained model wants them: nothing random, any frame size."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from pipelines.clips import ClipConfig, central_frame_indices
+from pipelines.probe import probe
+from pipelines.quarantine import Reason, SampleError
+from pipelines.transforms import CropConfig, apply_crop, central_crop
+from pipelines.video import read_frame_folder, read_frames
+
+IMAGES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
+
+
+def read_clip(path: Path, *, clip: ClipConfig, crop: CropConfig) -> np.ndarray:
+    """The clip in the middle of a video file or a folder of frames, uint8 [T, size, size, 3].
+
+    Frames of the size that the crop window was made for are cut by it, all others to their largest centred square. The
+    images of a folder are taken in the order of the numbers in their names and, having no times, for nominal_fps.
+
+    Raises:
+        SampleError: missing, too_short (frames are never repeated to fill a clip), or what is wrong with the file.
+    """
+    clip = replace(clip, short="drop")
+    if not path.exists():
+        raise SampleError(Reason.missing, "there is no such file or folder")
+    if path.is_dir():
+        images = sorted((file for file in path.iterdir() if file.suffix.lower() in IMAGES), key=_numbered)
+        if not images:
+            raise SampleError(Reason.empty, f"the folder holds no image ({', '.join(sorted(IMAGES))})")
+        frames_THWC = read_frame_folder(images, central_frame_indices(len(images), clip.nominal_fps, clip))
+    else:
+        video = probe(path)
+        indices = central_frame_indices(video.frames, video.fps, clip)
+        frames_THWC = read_frames(path, indices, expect_frames=video.frames)
+    height, width = frames_THWC.shape[1:3]
+    if crop.window is not None and (height, width) != crop.frame_size:
+        crop = CropConfig(window=None, size=crop.size)
+    clip_THWC = np.empty((clip.frames, crop.size, crop.size, 3), np.uint8)
+    apply_crop(frames_THWC, central_crop(height, width, crop), clip_THWC)
+    return clip_THWC
+
+
+def _numbered(path: Path) -> list[tuple[int, str]]:
+    """Sorts frame_2 before frame_10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]

@@ -1,0 +1,70 @@
+#!/usr/bin/env python
+"""Reconstructs masked face videos with a pre-trained model: sheets, videos and decibels.
+
+    python jobs/reconstruct.py --checkpoint RUN
+    python jobs/reconstruct.py --checkpoint RUN --video smile.mp4 frames/ --mask-ratio 0.75 0.9
+
+Needs no Ray. The last line of standard output is one JSON object: sheets, videos, decibels by clip and their means.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import tyro
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to reconstruct, with which weights, under which masks."""
+
+    checkpoint: str
+    """Run directory, a checkpoint in it, or exported weights (.safetensors)."""
+    video: tuple[Path, ...] = ()
+    """Video files or folders of frames; the middle clip of each is read. None: the held-out clips of the run."""
+    mask_policy: Literal["tube", "random", "frame", "region_tube"] | None = None
+    """None: the policy of the run. An LGI-Former takes region_tube alone."""
+    mask_ratio: tuple[float, ...] = (0.75, 0.9)
+    """Every ratio has pictures of its own."""
+    max_sheets: int = 4
+    """How many of the held-out clips are drawn; all are measured. Videos that were named are all drawn."""
+    output: str = "reconstructions"
+    """Folder or s3://bucket/prefix for POLICY-RATIO/clip-NN.png and .mp4, and for result.json."""
+
+    def __post_init__(self) -> None:
+        if not self.mask_ratio or any(not 0 < ratio < 1 for ratio in self.mask_ratio):
+            raise ValueError(f"mask_ratio={self.mask_ratio} must be one or more numbers between 0 and 1")
+        if self.max_sheets < 0:
+            raise ValueError(f"max_sheets={self.max_sheets} must not be negative")
+
+
+def main() -> None:
+    options = tyro.cli(Options, description=__doc__)
+
+    from cluster.checkpoint import CheckpointError
+    from jobs.parts.reconstruction_run import reconstruct_clips
+    from pipelines.quarantine import SampleError
+    from pipelines.storage import StorageError
+
+    try:
+        result = reconstruct_clips(
+            options.checkpoint,
+            options.video,
+            policy=options.mask_policy,
+            ratios=options.mask_ratio,
+            max_sheets=options.max_sheets,
+            output=options.output,
+        )
+    except (CheckpointError, SampleError, StorageError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
