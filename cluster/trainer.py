@@ -44,6 +44,13 @@ RAY_TRAIN_SETTINGS = {
     "RAY_TRAIN_COLLECTIVE_TIMEOUT_S": "1800",  # unset, Ray Train's own barriers wait for ever
 }
 RAY_TRAIN_GPU_SETTINGS = {"RAY_TRAIN_ENABLE_NCCL_HANG_DETECTOR": "1"}
+# Read by a process when it starts. Measured on 2 cores, a step of the nano recipe beside one busy decode actor: 7.1 s as
+# it comes, 1.6 s when OpenMP's threads sleep instead of spinning, 1.1 s when freed memory is kept, in large pages.
+CPU_WORKER_VARIABLES = {
+    "OMP_WAIT_POLICY": "passive",
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296"
+    ":glibc.malloc.trim_threshold=17179869184",
+}
 COLLECTIVE_TIMEOUT_SECONDS = 1800
 """Of the process group: longer than a checkpoint takes, for the other ranks wait for the slowest writer."""
 MAX_STARTS = 30
@@ -199,6 +206,7 @@ def _train(run: TrainingRun, plan: BatchPlan, resources: dict[str, float], monit
                     max_failures=run.workers.max_failures, controller_failure_limit=MAX_STARTS
                 ),
                 logging_config=LoggingConfig(log_level="WARNING"),
+                worker_runtime_env={} if "GPU" in resources else {"env_vars": CPU_WORKER_VARIABLES},
             ),
         )
         try:

@@ -1,8 +1,10 @@
 #!/usr/bin/env python
-"""Measures this machine: how many clips a CPU second reads.
+"""Measures this machine: how many clips a CPU second reads, how many a second of the device trains on.
 
     python jobs/benchmark.py input
     python jobs/benchmark.py input --clip talking_face.mp4
+    python jobs/benchmark.py model
+    python jobs/benchmark.py model --recipe vit_base_joint --batch 64
 
 The last line on stdout is one JSON object.
 """
@@ -61,8 +63,42 @@ def measure_input(options: tyro.conf.OmitArgPrefixes[Input]) -> None:
     print_result(result)
 
 
+@dataclass(frozen=True)
+class Model:
+    """The pre-training step of a recipe, forward and backward, on the GPU or without one on the CPU; fp32 and bf16
+    autocast."""
+
+    recipe: str = "mae_dfer_base"
+    """A recipe of jobs/pretrain_voxceleb.py."""
+    batch: int = 8
+    """Clips of a step, each with one mask."""
+    steps: int = 5
+    """Steps that count, after two to warm up; the fastest is reported."""
+    threads: int | None = None
+    """CPU threads. None: as many as torch takes by itself."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "steps", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value} must be at least 1")
+
+
+def measure_model(options: tyro.conf.OmitArgPrefixes[Model]) -> None:
+    """Clips per second of the pre-training step."""
+    from cluster.runtime import print_result
+    from jobs.parts.benchmark_model import measure
+
+    try:
+        result = measure(options.recipe, batch=options.batch, steps=options.steps, threads=options.threads)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    print_result(result)
+
+
 def main() -> None:
-    tyro.extras.subcommand_cli_from_dict({"input": measure_input}, description=__doc__)
+    subcommands = {"input": measure_input, "model": measure_model}
+    tyro.extras.subcommand_cli_from_dict(subcommands, description=__doc__)
 
 
 if __name__ == "__main__":

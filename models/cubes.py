@@ -62,10 +62,11 @@ def normalize_pixels(pixels_C: Tensor) -> Tensor:
     """What encoders eat: float32 (float64 for float64) pixels minus ImageNet's mean, over its standard deviation.
 
     The last axis is colour, or a cube's K values; other axes are free. Constants are made here, not kept as buffers:
-    casting a module to bf16 would round them.
+    casting a module to bf16 would round them. They are filled in where the pixels are: copied there from the host, as
+    by new_tensor, they would make it wait for a GPU.
     """
     pixels_C = unit_pixels(pixels_C)
-    mean, std = (pixels_C.new_tensor(channels) for channels in (IMAGENET_MEAN, IMAGENET_STD))
+    mean, std = (torch.stack([pixels_C.new_full((), x) for x in xs]) for xs in (IMAGENET_MEAN, IMAGENET_STD))
     return ((pixels_C.unflatten(-1, (-1, 3)) - mean) / std).flatten(-2)
 
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from models.attention import CrossAttention, SelfAttention
 from models.blocks import LayerNorm, feed_forward
+from models.checks import is_broken
 from models.config import Variant
 from models.cubes import take
 from models.encoder import VideoEncoder, refuse_timm_weights
@@ -122,7 +123,8 @@ class LGIFormer(VideoEncoder):
         self.region_N.copy_(self._region_table())
 
     def encode(self, cubes_BVK: Tensor, token_id_BV: Tensor) -> Tensor:
-        """As the base class. Raises ValueError, naming the counts, unless every region has equally many tokens."""
+        """As the base class. Raises ValueError, naming the counts, unless every region has equally many tokens (on CUDA
+        see models.checks)."""
         region_BV = self.region_N[token_id_BV]
         if token_id_BV.shape[1] != len(self.region_N):
             self._check_counts(region_BV)
@@ -139,7 +141,7 @@ class LGIFormer(VideoEncoder):
         count_BG = region_BV.new_zeros(len(region_BV), self.num_prefix_tokens)
         count_BG.scatter_add_(1, region_BV, torch.ones_like(region_BV))
         uneven_B = (count_BG != count_BG[:, :1]).any(1)
-        if uneven_B.any():
+        if is_broken("every region of a clip shows equally many tokens (mask policy region_tube)", uneven_B):
             row = int(uneven_B.nonzero()[0])
             raise ValueError(
                 f"row {row} shows {count_BG[row].tolist()} tokens in its regions of {self.region}; "

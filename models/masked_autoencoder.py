@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 import torch
 from einops import rearrange
 from torch import Tensor, nn
+from torch.nn.functional import mse_loss
 
+from models.checks import is_broken
 from models.config import MaskedAutoencoderConfig
 from models.cubes import normalize_pixels, take, to_cubes
 from models.decoder import Decoder
@@ -30,15 +32,14 @@ def build(config: MaskedAutoencoderConfig) -> MaskedAutoencoder:
 
 
 def masked_ids(visible_BV: Tensor, num_tokens: int) -> Tensor:
-    """Ids [B, M] (int64, ascending) of the tokens that are not visible. Raises ValueError unless visible ids are
-    different from each other within a row and leave a token to predict."""
+    """Ids [B, M] (int64, ascending) of the tokens that are not visible. Raises ValueError (on CUDA see models.checks)
+    unless visible ids are different from each other within a row and leave a token to predict."""
     num_masked = num_tokens - visible_BV.shape[1]
     hidden_BN = torch.ones(len(visible_BV), num_tokens, dtype=torch.int8, device=visible_BV.device)
     hidden_BN.scatter_(1, visible_BV, 0)
-    if num_masked < 1 or bool((hidden_BN.sum(1) != num_masked).any()):
-        raise ValueError(
-            f"each row shows {visible_BV.shape[1]} of {num_tokens} tokens: they must differ and leave one to predict"
-        )
+    rule = f"each row shows {visible_BV.shape[1]} of {num_tokens} tokens: they must differ and leave one to predict"
+    if num_masked < 1 or is_broken(rule, hidden_BN.sum(1) != num_masked):
+        raise ValueError(rule)
     return hidden_BN.argsort(dim=1, descending=True, stable=True)[:, :num_masked]
 
 
@@ -139,10 +140,10 @@ class MaskedAutoencoder(nn.Module):
         weight_B = weight_B.float().repeat_interleave(num_masks) / num_masks
         with torch.no_grad():
             target_BMK = make_target(self.config.target, cut.hidden_BMK)
-        error_BMK = (prediction_BMK.float() - target_BMK).square()
+        error_BMK = mse_loss(prediction_BMK.float(), target_BMK, reduction="none")
         if self.config.target != "joint":
             return {"loss": (weight_B * error_BMK.mean((1, 2))).sum()}
-        appearance, motion = ((weight_B * half.mean((1, 2))).sum() for half in error_BMK.chunk(2, dim=-1))
+        appearance, motion = (weight_B[:, None] * error_BMK.unflatten(-1, (2, -1)).mean((1, 3))).sum(0)
         weight = self.config.appearance_weight
         return {
             "loss": weight * appearance + (1 - weight) * motion,

@@ -43,8 +43,9 @@ def cube_statistics(cubes_K: Tensor) -> CubeStatistics:
 
 def normalize_cubes(cubes_K: Tensor) -> Tensor:
     """Cubes [..., K], uint8 or floating in [0, 1], less their mean, over their standard deviation."""
-    mean, std = cube_statistics(cubes_K)
-    return ((unit_pixels(cubes_K).unflatten(-1, (-1, 3)) - mean) / std).flatten(-2)
+    pixels_K = unit_pixels(cubes_K)
+    mean, std = cube_statistics(pixels_K)
+    return ((pixels_K.unflatten(-1, (-1, 3)) - mean) / std).flatten(-2)
 
 
 def make_target(target: Target, cubes_K: Tensor) -> Tensor:

@@ -61,12 +61,21 @@ class MicroBatchReader:
     """Reads micro-batches of catalog rows for one epoch; one per decode process."""
 
     def __init__(
-        self, videos: pa.Table, storage: Storage, config: SampleConfig, *, epoch: int, fetch_threads: int
+        self,
+        videos: pa.Table,
+        storage: Storage,
+        config: SampleConfig,
+        *,
+        epoch: int,
+        fetch_threads: int,
+        same_draws_every: int | None = None,
     ) -> None:
+        """Random choices depend on the sample id, or with `same_draws_every` on its remainder."""
         self._videos = videos
         self._storage = storage
         self._config = config
         self._epoch = epoch
+        self._same_draws_every = same_draws_every
         # Local files are in the page cache or on a disk that threads do not make faster.
         self._pool = None if storage.is_local else ThreadPoolExecutor(fetch_threads, thread_name_prefix="fetch")
 
@@ -81,6 +90,8 @@ class MicroBatchReader:
     def _read_row(self, batch: PretrainingBatch, index: int, video: Video | None, data: bytes | SampleError) -> None:
         clip_THWC, visible_RV = batch["clip_BTHWC"][index], batch["visible_BRV"][index]
         batch["sample_id_B"][index] = PADDING if video is None else video.sample_id
+        if video is not None and self._same_draws_every is not None:
+            video = video._replace(sample_id=video.sample_id % self._same_draws_every)
         if video is None or isinstance(data, SampleError):
             clip_THWC[:] = 0
             draw_masks(

@@ -51,17 +51,20 @@ class StreamConfig:
     """Decode actors to grow to while training waits for data and the cluster has CPUs."""
     cpus_per_actor: float = 1.0
     """CPUs reserved for each decode actor; decoding itself uses one thread."""
-    memory_per_actor_mb: int = 1024
+    memory_per_actor_mb: int = 640
     """Heap reserved for each decode actor: a micro-batch of pixels, its encoded videos and the decoder's libraries."""
     fetch_threads: int = 8
     """Videos fetched from object storage at the same time by each decode actor; local files need none."""
+    passes_per_epoch: int = 1
+    """How often an epoch visits every video, each time with other random choices and a sample id of its own. Starting
+    an epoch takes seconds, so a small corpus wants several."""
     overfit: int | None = None
-    """Only so many videos of the split, with the clips, crops and masks of epoch 0 in every epoch."""
+    """Only so many videos of the split, with the same clips, crops and masks every time."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.min_actors <= self.max_actors:
             raise ValueError(f"min_actors={self.min_actors} must lie in [1, max_actors={self.max_actors}]")
-        for name in ("cpus_per_actor", "memory_per_actor_mb", "fetch_threads"):
+        for name in ("cpus_per_actor", "memory_per_actor_mb", "fetch_threads", "passes_per_epoch"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be positive")
         if self.overfit is not None and self.overfit < 1:
@@ -74,12 +77,14 @@ class VideoStream:
     def __init__(self, config: StreamConfig, catalog: Catalog) -> None:
         self._config = config
         self._catalog = catalog
-        self._videos = eligible_videos(catalog, config.split).slice(0, config.overfit)
+        ids_per_pass = catalog.table.num_rows
+        videos = eligible_videos(catalog, config.split).slice(0, config.overfit)
+        self._videos = repeat_videos(videos, config.passes_per_epoch, ids_per_pass=ids_per_pass)
         self._sample_ids = self._videos["sample_id"].to_numpy()
-        self.num_samples = catalog.table.num_rows
+        self._same_draws_every = None if config.overfit is None else ids_per_pass
+        self.num_samples = ids_per_pass * config.passes_per_epoch
         self.samples_per_epoch = self._videos.num_rows
-        first = "" if config.overfit is None else f":{config.overfit}"
-        self.fingerprint = f"{catalog.fingerprint}:{config.split}{first}"
+        self.fingerprint = f"{catalog.fingerprint}:{config.split}:{config.passes_per_epoch}:{config.overfit}"
 
     def remaining(self, consumed: np.ndarray) -> int:
         """Samples of an epoch not marked in `consumed` (bool [num_samples])."""
@@ -112,6 +117,7 @@ class VideoStream:
             epoch=epoch if config.overfit is None else 0,
             pool=DecodePool(config.min_actors, config.max_actors, config.cpus_per_actor, memory),
             fetch_threads=config.fetch_threads,
+            same_draws_every=self._same_draws_every,
             consumers=plan.workers,
             in_order=plan.deterministic,
         )
@@ -158,6 +164,17 @@ def eligible_videos(catalog: Catalog, split: str) -> pa.Table:
         splits = sorted(set(pc.unique(table["split"]).to_pylist()))
         raise ValueError(f"split={split!r} has no usable video; the catalog has the splits {splits}")
     return videos
+
+
+def repeat_videos(videos: pa.Table, passes: int, *, ids_per_pass: int) -> pa.Table:
+    """The videos `passes` times over, sample ids raised by `ids_per_pass` from one time to the next."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    index = videos.schema.get_field_index("sample_id")
+    field = videos.schema.field(index)
+    shifted = (videos.set_column(index, field, pc.add(videos["sample_id"], i * ids_per_pass)) for i in range(passes))
+    return videos if passes == 1 else pa.concat_tables(shifted).combine_chunks()
 
 
 def batches(iterator: ray.data.DataIterator, *, prefetch: int = 2) -> Iterator[PretrainingBatch]:

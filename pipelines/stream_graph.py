@@ -31,10 +31,10 @@ logger = logging.getLogger(__name__)
 
 _PLANNED_PER_TASK = 256
 _NO_PROGRESS_TIMEOUT_S = 12 * 3600
-_ACTOR_RESTARTS = 100
+_ACTOR_RESTARTS = 100  # of one actor in an epoch: machines come and go
+_TASK_RETRIES = 2  # of one micro-batch: what ends its process three times is no accident
 _BLOCKS_PER_ACTOR = 2  # one being written, one waiting
 _BLOCKS_PER_CONSUMER = 4  # in use, two prefetched, one on its way
-_TASK_RETRIES = 2
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,7 @@ def build_dataset(
     epoch: int,
     pool: DecodePool,
     fetch_threads: int,
+    same_draws_every: int | None,
     consumers: int,
     in_order: bool,
 ) -> ray.data.Dataset:
@@ -109,7 +110,13 @@ def build_dataset(
     context.execution_no_progress_timeout_s = _NO_PROGRESS_TIMEOUT_S
     context.enable_progress_bars = False
     source = PlanSource(positions_GB)
-    reader = {"storage": storage, "config": sample, "epoch": epoch, "fetch_threads": fetch_threads}
+    reader = {
+        "storage": storage,
+        "config": sample,
+        "epoch": epoch,
+        "fetch_threads": fetch_threads,
+        "same_draws_every": same_draws_every,
+    }
     with DataContext.current(context), warnings.catch_warnings():
         # Named arguments for max_restarts and max_task_retries are announced but not there; their defaults are endless.
         warnings.filterwarnings("ignore", message=".*ray_remote_args.*")

@@ -84,11 +84,16 @@ class PretrainConfig:
     model: MaskedAutoencoderConfig = field(default_factory=MaskedAutoencoderConfig)
     clips_per_video: int = 1
     """Masks drawn for each decoded clip (repeated sampling: decoding is shared)."""
+    passes_per_epoch: int = 1
+    """How often an epoch visits every video, each time with another clip. Starting an epoch takes seconds, so a small
+    corpus wants several; a sample is then a visit."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     init_from: str | None = None
     """Run or checkpoint whose weights training starts from; everything else starts afresh."""
     held_out_clips: int = 32
     """Clips of the test split in the fixed held-out batch."""
+    overfit: int | None = None
+    """Train on this many clips, with the same frames, crops and masks every time: a check that the model can learn."""
     seed: int = 0
 
     engine: EngineConfig = field(default_factory=EngineConfig)
@@ -99,8 +104,6 @@ class PretrainConfig:
     quarantine: QuarantineBudget = field(default_factory=QuarantineBudget)
     stop_at_step: int | None = None
     """End this command after that step, with a checkpoint; the same command without it goes on."""
-    overfit: int | None = None
-    """Train on this many clips with fixed crops and masks: a check that the model can learn at all."""
 
     def __post_init__(self) -> None:
         geometry = self.model.geometry
@@ -119,8 +122,10 @@ class PretrainConfig:
                 f"{self.model.encoder}; use mask.policy=region_tube, or a video_vit encoder"
             )
         num_visible(geometry.grid, self.mask)
-        if self.clips_per_video < 1 or self.held_out_clips < 1:
-            raise ValueError("clips_per_video and held_out_clips must be at least 1")
+        for name in ("clips_per_video", "passes_per_epoch", "held_out_clips", "overfit"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value} must be at least 1")
 
     def learning(self) -> PretrainConfig:
         """The part that decides what is learned, with the rest at its defaults: what a run is named after."""

@@ -93,6 +93,8 @@ def training_run(
         min_actors=actors,
         max_actors=actors,
         cpus_per_actor=config.decode.cpus_per_actor,
+        passes_per_epoch=config.passes_per_epoch,
+        overfit=config.overfit,
     )
     return TrainingRun(
         name=name,

@@ -37,7 +37,7 @@ def plain_grid(rows: int, columns: int, *, wrap: bool = False) -> Grid:
     down = np.concatenate([index_RC[1:], index_RC[-1:]])
     left, right = _sideways(index_RC, wrap)
     neighbours = np.stack([up.ravel(), down.ravel(), left.ravel(), right.ravel()])
-    return Grid(rows, columns, quad_faces(index_RC), neighbours.astype(np.int32))
+    return Grid(rows, columns, quad_faces(index_RC), neighbours.astype(np.intp))
 
 
 def slit_grid(rows: int, columns: int, slits: dict[int, np.ndarray]) -> tuple[Grid, np.ndarray]:
@@ -59,7 +59,7 @@ def slit_grid(rows: int, columns: int, slits: dict[int, np.ndarray]) -> tuple[Gr
     point_RC[:, -1] = point_RC[:, 0]
     left, right = _sideways(index_RC, True)
     neighbours = np.stack([up.ravel(), down.ravel(), left.ravel(), right.ravel()])
-    return Grid(rows, columns, quad_faces(index_RC, keep), neighbours.astype(np.int32)), point_RC.ravel()
+    return Grid(rows, columns, quad_faces(index_RC, keep), neighbours.astype(np.intp)), point_RC.ravel()
 
 
 def _sideways(index_RC: np.ndarray, wrap: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -79,7 +79,7 @@ def combine(weights: np.ndarray, fields_KN: np.ndarray) -> np.ndarray:
 def normals(vertices_3N: np.ndarray, neighbours_4N: np.ndarray) -> np.ndarray:
     """Unit normals [3,N] pointing out of the clockwise side (towards the viewer for a face that looks at it)."""
     up, down, left, right = neighbours_4N
-    ax, ay, az = vertices_3N[:, right] - vertices_3N[:, left]
-    bx, by, bz = vertices_3N[:, up] - vertices_3N[:, down]
+    ax, ay, az = (axis.take(right) - axis.take(left) for axis in vertices_3N)
+    bx, by, bz = (axis.take(up) - axis.take(down) for axis in vertices_3N)
     normal = np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
     return normal / np.maximum(np.sqrt((normal * normal).sum(0)), 1e-9)

@@ -60,7 +60,7 @@ class Renderer:
         self.background = paint_background(scene, camera.size)
         self.settings = cv2.TriangleRasterizeSettings()
         self.settings.setShadingType(cv2.RASTERIZE_SHADING_SHADED).setCullingMode(cv2.RASTERIZE_CULLING_NONE)
-        self.corners = np.ascontiguousarray(figure.faces_F3.T)
+        self.corners = np.ascontiguousarray(figure.faces_F3.T, np.intp)
         self.light = (camera.rotation @ light_direction(scene)).astype(np.float32)
         half = self.light + np.array([0, 0, -1], np.float32)
         self.half = half / np.linalg.norm(half)
@@ -126,9 +126,8 @@ class Renderer:
     def _facing(self, seen: np.ndarray) -> np.ndarray:
         """Faces turned to the camera. The rasteriser would find them itself, but only after most of its work."""
         x, y = seen[:2] / seen[2]
-        a, b, c = self.corners
-        turn = (x[b] - x[a]) * (y[c] - y[a]) - (y[b] - y[a]) * (x[c] - x[a])
-        return self.figure.faces_F3[turn > 0]
+        (ax, bx, cx), (ay, by, cy) = ([axis.take(corner) for corner in self.corners] for axis in (x, y))
+        return self.figure.faces_F3[(bx - ax) * (cy - ay) > (by - ay) * (cx - ax)]
 
     def _rasterise(self, points_N3: np.ndarray, faces_F3: np.ndarray, values_N3: np.ndarray, side: int) -> np.ndarray:
         """Values interpolated over the nearest surface, float32 [side,side,3]; 0 where there is none."""

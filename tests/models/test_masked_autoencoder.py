@@ -75,6 +75,18 @@ def test_the_loss_is_the_squared_error_of_what_reconstruct_gives(encoder, target
     assert set(losses) == {"loss", "loss/appearance", "loss/motion"} if target == "joint" else {"loss"}
 
 
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_zero_loss_is_the_targets_mean_square_whatever_the_weights(target):
+    data = batch(2, masks=2)
+    model = make(target=target)
+    mean_squares = []
+    for r in range(2):
+        _, masked = model.reconstruct(data["clip_BTHWC"], data["visible_BRV"][:, r])
+        mean_squares.append(make_target(target, take(to_cubes(data["clip_BTHWC"], GEOMETRY), masked)).square().mean())
+    torch.testing.assert_close(model.zero_loss(data), sum(mean_squares) / 2)
+    assert model.zero_loss(data) == make("video_vit_nano", target=target).zero_loss(data)
+
+
 def test_lambda_weighs_appearance_against_motion():
     data = batch(2)
     losses = make(appearance_weight=0.8)(data)

@@ -79,6 +79,14 @@ def test_two_consumers_get_every_sample_left_exactly_once_in_equal_numbers_of_fu
         assert np.all(np.abs(level_B - expected_B) < 3)
 
 
+def test_a_plan_of_many_blocks_keeps_every_one_of_them_exact(cluster, corpus):
+    """More micro-batches than one planning task holds, the last task being shorter than the first."""
+    splits = consume(stream_of(corpus), Plan(accumulation=150, micro_batch=1, deterministic=True))
+    assert [len(split) for split in splits] == [150, 150]
+    served = np.array([ids(splits[0]), ids(splits[1])]).T.ravel()
+    assert sorted(served[:VIDEOS]) == list(range(VIDEOS)) and np.all(served[VIDEOS:] == -1)
+
+
 def test_a_deterministic_plan_deals_the_planned_batches_in_turn(cluster, corpus):
     stream, plan = stream_of(corpus), Plan(deterministic=True)
     consumed = np.zeros(VIDEOS, bool)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import re
@@ -22,8 +21,13 @@ from pipelines.synthetic.expressions import ACTION_UNITS
 from pipelines.video import read_frames
 
 TINY = SyntheticConfig(speakers_dev=2, speakers_test=1, clips_per_speaker=2, min_seconds=0.4, max_seconds=0.6)
-GOLDEN = "?"
-"""Hash of the parameters and landmarks of version 1. A change of the generator that moves it needs a new version."""
+GOLDEN = (
+    (15.538, 108.526, 91.836, 57.437),
+    (22.308, 92.953, 75.031, 35.162),
+    (2.983, 55.975, 54.941, 24.751),
+    (20.058, 99.472, 129.738, 43.743),
+)
+"""Per clip: a weighted sum of landmarks, a tenth of the sum of intensities, mean and deviation of a frame."""
 
 
 @pytest.fixture(scope="module")
@@ -195,13 +199,12 @@ def test_every_field_of_the_config_changes_the_fingerprint() -> None:
 
 
 def test_version_1_is_frozen() -> None:
-    """Coarse rounding keeps the hash the same on other processors."""
+    """A change that fails here needs a new SYNTHETIC_VERSION and new numbers. The tolerance is for other processors."""
     assert SYNTHETIC_VERSION == 1
-    digest = hashlib.sha256()
-    for spec in list_clips(SyntheticConfig(speakers_dev=3, speakers_test=1))[::3]:
+    rows = []
+    for spec in list_clips(SyntheticConfig(speakers_dev=3, speakers_test=1))[::5]:
         played, renderer = performance_of(spec), clip_renderer(spec, Camera())
-        digest.update(spec.path.encode() + spec.emotion.encode())
-        for t in (0, spec.frames // 2):
-            values = np.concatenate([renderer.landmarks(played.pose(t)).ravel(), 20 * played.intensity_T18[t]])
-            digest.update(np.floor(values / 4 + 0.37).astype(np.int32).tobytes())
-    assert digest.hexdigest()[:16] == GOLDEN
+        picture, points = renderer.render(played.pose(spec.frames // 2))
+        weights = np.cos(np.arange(points.size)).reshape(points.shape)
+        rows.append([(points * weights).sum(), played.intensity_T18.sum() / 10, picture.mean(), picture.std()])
+    np.testing.assert_allclose(rows, GOLDEN, atol=0.05)

@@ -8,6 +8,7 @@ protobuf==6.33.6, numpy, scipy, opencv-python-headless and pytest is enough.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ def test_faces_are_found_and_landmarks_agree_up_to_30_degrees_of_yaw(detect: Det
             for yaw in (-30, -20, -10, 0, 10, 20, 30):
                 moment = play.pose(int(rng.integers(50)))
                 angles = {"yaw": float(yaw), "pitch": rng.uniform(-12, 12), "roll": rng.uniform(-8, 8)}
-                picture, truth = drawn.render(pose_with(moment, **angles))
+                picture, truth = drawn.render(replace(moment, **angles))
                 points = detect(picture)
                 if points is None:
                     missed[abs(yaw)] = missed.get(abs(yaw), 0) + 1
@@ -70,12 +71,6 @@ def test_faces_are_found_and_landmarks_agree_up_to_30_degrees_of_yaw(detect: Det
         assert np.mean(values) < 0.05
 
 
-def pose_with(moment, **angles: float):
-    from dataclasses import replace
-
-    return replace(moment, **angles)
-
-
 def height(points: np.ndarray, above: tuple[int, ...], below: tuple[int, ...]) -> float:
     return float(points[list(below), 1].mean() - points[list(above), 1].mean())
 
@@ -84,7 +79,7 @@ MEASURES: dict[int, tuple[Callable[[np.ndarray], float], int, float]] = {
     1: (lambda p: height(p, (21, 22), (39, 42)), 1, 0.015),
     2: (lambda p: height(p, (17, 18, 25, 26), (36, 45)), 1, 0.015),
     4: (lambda p: height(p, (19, 20, 23, 24), (36, 39, 42, 45)), -1, 0.015),
-    5: (lambda p: height(p, (37, 38, 43, 44), (36, 39, 42, 45)), 1, 0.008),
+    5: (lambda p: height(p, (37, 38, 43, 44), (36, 39, 42, 45)), 1, 0.004),
     7: (lambda p: height(p, (37, 38, 43, 44), (40, 41, 46, 47)), -1, 0.006),
     9: (lambda p: height(p, (39, 42), (31, 35)), -1, 0.015),
     10: (lambda p: height(p, (33,), (50, 51, 52)), -1, 0.018),
@@ -98,7 +93,8 @@ MEASURES: dict[int, tuple[Callable[[np.ndarray], float], int, float]] = {
     28: (lambda p: height(p, (50, 51, 52), (56, 57, 58)), -1, 0.015),
     45: (lambda p: height(p, (37, 38, 43, 44), (40, 41, 46, 47)), -1, 0.030),
 }
-"""Per action unit: what a geometric detector measures in pixels, its direction, and the detector's threshold in D."""
+"""Per action unit: what a geometric detector measures in pixels, its direction, and the detector's threshold in D; for
+AU5 half of it, since MediaPipe's upper lid stays near the iris when white shows above it."""
 
 
 @pytest.mark.parametrize("unit", MEASURES)

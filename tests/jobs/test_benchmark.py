@@ -1,0 +1,61 @@
+"""The benchmark of the input pipeline: files of the right shape, and figures that follow from the rates."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jobs.parts.benchmark_clips import FPS, FRAMES, SIZE, cut_clips, repeated_catalog
+from jobs.parts.benchmark_input import figures, per_sample_rates
+from jobs.parts.benchmark_stream import bare_rate
+from pipelines.probe import probe
+from tests.pipelines import media
+
+JOB = Path(__file__).parents[2] / "jobs" / "benchmark.py"
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> list[Path]:
+    return cut_clips((), tmp_path_factory.mktemp("clips"), most=1)
+
+
+def test_test_files_have_the_shape_of_voxceleb2(clips):
+    info = probe(clips[0].read_bytes())
+    assert (info.frames, info.fps, info.height, info.width) == (FRAMES, FPS, SIZE, SIZE)
+    assert 50_000 < clips[0].stat().st_size < 500_000, "about as many bits as a talking face"
+
+
+def test_a_video_too_short_to_cut_is_refused(tmp_path):
+    (tmp_path / "short.mp4").write_bytes(media.video(20))
+    with pytest.raises(ValueError, match=f"fewer than {FRAMES} frames"):
+        cut_clips((tmp_path / "short.mp4",), tmp_path)
+
+
+def test_bare_processes_read_the_repeated_catalog(clips, tmp_path):
+    catalog = repeated_catalog(clips, tmp_path / "videos", 8)
+    assert catalog.table.num_rows == 8 and catalog.counts() == {"ok": 8}
+    assert bare_rate(catalog, decoder="pyav", actors=1, micro_batch=2, batches=1) > 0
+
+
+def test_every_decoder_that_loads_is_measured_alone_and_in_the_per_sample_function(clips):
+    pytest.importorskip("decord")
+    rates = per_sample_rates(clips, samples=2, passes=1)
+    assert {"raw_decord", "sample_decord"} <= set(rates) and all(rate > 0 for rate in rates.values())
+
+
+def test_figures_are_set_against_the_reference_reader():
+    stream = {"clips_per_cpu_second": 40.0, "clips_per_second": 80.0, "first_batch_seconds": 1.0}
+    found = figures({"raw_decord": 59.7, "bare_decord": 50.0}, {"decord": stream, "empty": stream})
+    assert found["reference"] == 34.0
+    assert found["raw_decord_ratio"] == pytest.approx(59.7 / 34, abs=1e-3)
+    assert found["stream_decord_ray_ms_per_clip"] == pytest.approx(25 - 20)
+    assert found["stream_empty_ray_ms_per_clip"] == pytest.approx(25)
+
+
+@pytest.mark.parametrize("arguments", [["--batches", "1"], ["--samples", "0"], ["--clip", "nowhere.mp4"]])
+def test_options_that_cannot_work_are_refused_by_name(arguments):
+    run = subprocess.run([sys.executable, str(JOB), "input", *arguments], capture_output=True, text=True, check=False)
+    assert run.returncode != 0 and arguments[0].strip("-") in run.stderr
