@@ -137,7 +137,7 @@ def _print_table(result: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    where = f"{result['device']}, {result['threads']} CPU threads"
+    where = f"{result['device']}, CPU threads: {result['threads']}"
     table = Table(
         title=f"Pre-training step of {result['recipe']}, forward and backward, batch {result['batch']}, {where}",
         caption="The reference was measured on two cores of another machine with mae_dfer_base; nothing is scaled.",

@@ -8,16 +8,20 @@ import logging
 from dataclasses import asdict, replace
 from typing import Any
 
+import pyarrow.compute as pc
+
+from cluster.ledger import QUARANTINE
 from cluster.preflight import Capacity, Demand, InsufficientResources, cluster_capacity
 from cluster.protocols import Reference
 from cluster.runtime import print_result, ray_session
+from cluster.sinks import read_rows, to_lines
 from cluster.trainer import TrainingResult, TrainingRun, fit
 from jobs.config import to_json
 from jobs.parts.catalog import prepare_catalog
 from jobs.parts.command_line import Command
 from jobs.parts.held_out import HeldOutConfig, batch_of
 from jobs.parts.pretrain_config import PretrainConfig
-from pipelines.catalog import Catalog
+from pipelines.catalog import OK, Catalog
 from pipelines.sample import SampleConfig
 from pipelines.storage import ObjectMissing, Storage
 from pipelines.storage import home as default_home
@@ -45,8 +49,8 @@ def pretrain(command: Command[PretrainConfig]) -> None:
             logger.info("run %s is finished; this is its result", name)
         else:
             run = training_run(config, uri, name, run_directory.uri, cluster_capacity())
-            trained = fit(run)
-            result = summarize(trained)
+            unusable = record_unusable(catalog, run_directory)
+            result = summarize(fit(run)) | {"unusable": unusable}
     if result.get("is_finished") and "psnr_model" not in result:
         result |= draw_pictures(config, catalog, uri, run_directory)
     print_result(result, run_directory if result["is_finished"] else None)
@@ -79,6 +83,19 @@ def finished_result(run_directory: Storage) -> dict[str, Any] | None:
         return json.loads(run_directory.read("result.json"))
     except ObjectMissing:
         return None
+
+
+def record_unusable(catalog: Catalog, run_directory: Storage) -> int:
+    """Opens the run's quarantine table with the videos that the catalog found unusable, in epoch -1, before any is
+    read for training; the ledger appends to it. Returns how many there are."""
+    table = catalog.table.filter(pc.not_equal(catalog.table["status"], OK))
+    if table.num_rows and not run_directory.exists(QUARANTINE):
+        columns = table.select(["sample_id", "uri", "status", "detail"]).rename_columns(
+            ["sample_id", "uri", "reason", "detail"]
+        )
+        rows = [{"step": 0, "epoch": -1, **row} for row in columns.to_pylist()]
+        run_directory.write(QUARANTINE, to_lines(rows))
+    return table.num_rows
 
 
 def training_run(
@@ -160,7 +177,6 @@ def summarize(result: TrainingResult) -> dict[str, Any]:
 
 def draw_pictures(config: PretrainConfig, catalog: Catalog, catalog_uri: str, run_directory: Storage) -> dict[str, Any]:
     """Reconstructions of the held-out clips and the curves of the run, into pictures/; their numbers and names."""
-    from cluster.sinks import read_rows
     from jobs.parts.curves import draw_curves
     from jobs.parts.reconstruction_report import make_reconstruction
     from jobs.parts.trained import load_trained

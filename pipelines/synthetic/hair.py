@@ -83,20 +83,28 @@ def build_hair(identity: Identity, head: HeadMesh, head_3N: np.ndarray) -> list[
     share = np.linspace(0, 1, ROWS)
     top = meridians[1, 0].mean()
     scalp = np.stack([_along(meridians[:, :, c], top + (ends[c] - top) * share**0.85) for c in range(COLUMNS)], axis=2)
-    away = scalp - np.array([0, 0, AXIS_DEPTH])[:, None, None]
-    away[1] = np.clip(away[1] + 0.3, None, 0)
-    away /= np.maximum(np.linalg.norm(away, axis=0), 1e-6)
-    taper = np.clip((1 - share) / style.rise, 0, 1)[:, None]
-    taper = taper * (2 - taper)
     side = np.clip(np.degrees(azimuth) * np.sign(identity.hairline) / 30, -1, 1)
     uneven = 0.12 * clump + 0.20 * side * np.cos(azimuth).clip(0)
     flatter = 0.65 + 0.35 * np.abs(np.cos(azimuth))
     volume = style.thickness * identity.hair_volume * flatter * (1 + uneven * np.clip(4 * share, 0, 1)[:, None])
-    shell = scalp + away * (style.edge + np.clip(volume - style.edge, 0.0, None) * taper)
+    shell = scalp + _away(scalp) * _standing(style, volume, share[:, None])
     shell[:, :, -1] = shell[:, :, 0]
     grid = plain_grid(ROWS, COLUMNS, wrap=True)
     hangs = style.edge > 0.05  # and is seen from inside as well
     return [Part("hair", two_sided(grid) if hangs else grid, rigid_3N=shell.reshape(3, -1), specular=0.10, gloss=9.0)]
+
+
+def _away(scalp: np.ndarray) -> np.ndarray:
+    """Unit directions off the scalp: outwards on the sides, upwards on the crown."""
+    away = scalp - np.array([0, 0, AXIS_DEPTH])[:, None, None]
+    away[1] = np.clip(away[1] + 0.3, None, 0)
+    return away / np.maximum(np.linalg.norm(away, axis=0), 1e-6)
+
+
+def _standing(style: Style, volume: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Distance from the scalp along locks, from the full volume to the thin ends."""
+    taper = np.clip((1 - share) / style.rise, 0, 1)
+    return style.edge + np.clip(volume - style.edge, 0, None) * taper * (2 - taper)
 
 
 def _meridians(head: HeadMesh, head_3N: np.ndarray, azimuth: np.ndarray) -> np.ndarray:

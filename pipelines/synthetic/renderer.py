@@ -21,10 +21,20 @@ from pipelines.synthetic.texture import ATLAS_HEIGHT, ATLAS_WIDTH, REGIONS
 
 PIVOT = np.array([0.0, 0.45, 0.55])
 """Point the head turns around: VoxCeleb2's crops follow the face, so it stays nearly in place."""
+EXPOSURE = 1.7
+"""Linear light on a fully lit white surface."""
+SKY_SHARE = 0.75
+"""Share of the ambient light that folds and hollows of the body hide; the rest is light from other skin."""
+FOLD_DEPTH = 0.60
+"""Share of the light that the deepest fold swallows."""
+GLINT = 380.0
+"""Brightness of a full specular reflection of a key light of strength 1, of 255."""
 LIGHT_GAIN = 0.5
 """The rasteriser carries values in 0..1: display-referred light up to 2."""
 BLEED = np.array([[0.34], [0.18], [0.11]], np.float32)
 """How far red, green and blue light bleeds around the terminator of skin (subsurface scattering)."""
+SOFTNESS = 0.04
+"""The same for every surface: key lights have a size."""
 FAR = 60.0
 BLINK_SCALE = (0.25, 2.0)
 """Bounds of what a blink is multiplied by to meet the other lid."""
@@ -64,9 +74,9 @@ class Renderer:
         self.light = (camera.rotation @ light_direction(scene)).astype(np.float32)
         half = self.light + np.array([0, 0, -1], np.float32)
         self.half = half / np.linalg.norm(half)
-        self.open_sky = 0.25 + 0.75 * combine(sky_weights(), figure.visibility_LN)
-        self.key = (1.7 * scene.exposure * np.array(scene.key, np.float32))[:, None]
-        self.ambient = (1.7 * scene.exposure * np.array(scene.ambient, np.float32))[:, None]
+        self.open_sky = 1 - SKY_SHARE + SKY_SHARE * combine(sky_weights(), figure.visibility_LN)
+        self.key = (EXPOSURE * scene.exposure * np.array(scene.key, np.float32))[:, None]
+        self.ambient = (EXPOSURE * scene.exposure * np.array(scene.ambient, np.float32))[:, None]
 
     def vertices(self, pose: Pose) -> tuple[np.ndarray, np.ndarray]:
         """World coordinates [3,N] of the posed figure and the darkness of the folds [M]."""
@@ -114,11 +124,12 @@ class Renderer:
         normal = normals(seen, figure.neighbours_4N)
         lit = combine(key_weights(head_rotation(pose).T @ light_direction(scene)), figure.visibility_LN)
         facing = combine(self.light, normal)
-        bleed = BLEED * figure.scatter_N + 0.04
+        bleed = BLEED * figure.scatter_N + SOFTNESS
         direct = np.maximum((facing + bleed) / (1 + bleed), 0) * lit
         around = self.open_sky * (scene.bounce + (1 - scene.bounce) * (0.5 - 0.5 * normal[1]))
         light = self.key * direct + self.ambient * around
-        light[:, figure.moving_M] *= 1 - 0.60 * np.minimum(folds, 1)
+        light[:, figure.moving_M] *= 1 - FOLD_DEPTH * np.minimum(folds, 1)
+        # Colours are stored with a display's gamma of about 2, so light is brought to the same scale before they meet.
         light = np.sqrt(light) * LIGHT_GAIN
         shine = figure.specular_N * lit * np.maximum(combine(self.half, normal), 0) ** figure.gloss_N
         return np.ascontiguousarray(light.T), np.minimum(shine, 1)
@@ -155,5 +166,5 @@ class Renderer:
         behind = background_frame(self.background, self.scene, seconds, size)
         picture = cv2.multiply(behind, cv2.merge([outside] * 3), scale=1 / 255)
         picture = cv2.add(picture, body)
-        glint = cv2.convertScaleAbs(shine, alpha=380.0 * self.scene.key[1])
+        glint = cv2.convertScaleAbs(shine, alpha=GLINT * self.scene.key[1])
         return cv2.add(picture, cv2.merge([glint] * 3))

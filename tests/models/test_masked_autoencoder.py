@@ -220,3 +220,24 @@ def test_clips_that_are_not_uint8_are_refused():
     data = batch(1)
     with pytest.raises(ValueError, match=r"clips must be uint8 RGB, these are torch\.float32"):
         make()(data | {"clip_BTHWC": data["clip_BTHWC"].float()})
+
+
+@pytest.mark.parametrize("encoder", ["lgi_former_nano", "video_vit_nano"])
+def test_a_step_on_a_gpu_never_waits_for_a_value(encoder):
+    model, data = make(encoder), batch(2)
+    state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    with FakeTensorMode():  # tensors without values: reading one on the host is an error
+        gpu_state, gpu_data = ({k: as_gpu(v) for k, v in tensors.items()} for tensors in (state, data))
+        assert functional_call(model, gpu_state, (gpu_data,))["loss"].device.type == "cuda"
+        with pytest.raises(DataDependentOutputException):
+            bool(gpu_data["weight_B"].any())
+
+
+def as_gpu(tensor: Tensor) -> Tensor:
+    return torch.empty(tensor.shape, dtype=tensor.dtype, device="cuda")
+
+
+def test_losses_are_float32_under_autocast():
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = make()(batch(2))
+    assert {loss.dtype for loss in losses.values()} == {torch.float32}

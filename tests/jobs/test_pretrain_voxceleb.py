@@ -1,0 +1,113 @@
+"""The main job, from a corpus on S3 to pictures: unusable files, a stop within an epoch, the same command again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cluster.config import EngineConfig, WorkersConfig
+from cluster.ledger import read_epoch
+from cluster.runtime import ray_session
+from jobs.parts.command_line import Command
+from jobs.parts.pretrain_config import CorpusConfig, PretrainConfig
+from jobs.parts.pretraining import pretrain
+from pipelines.storage import Storage
+from tests.jobs.tiny import tiny_config
+from tests.pipelines.media import ERROR_PAGE, sound_only, video
+
+EPOCHS = 3
+UNUSABLE = {
+    "dev/mp4/id00001/bad00000000/00001.mp4": (b"", "empty"),
+    "dev/mp4/id00001/bad00000000/00002.mp4": (ERROR_PAGE, "not_media"),
+    "dev/mp4/id00001/bad00000000/00003.mp4": (sound_only(), "no_video"),
+    "dev/mp4/id00001/bad00000000/00004.mp4": (video(40, height=224, width=224)[:-3000], "container"),
+}
+GONE = "dev/mp4/id00002/gone0000000/00001.mp4"
+SHORT = "dev/mp4/id00002/short000000/00001.mp4"
+
+
+@pytest.fixture(scope="module")
+def ray_is_up(s3_variables: dict[str, str]) -> Iterator[None]:
+    """One private cluster, whose processes reach the S3 server."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**s3_variables, "RAY_AUTH_MODE": "disabled"}.items():
+            patch.setenv(name, value)
+        patch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+        with ray_session(num_cpus=2, object_store_bytes=300_000_000):
+            yield
+
+
+@pytest.fixture
+def corpus(s3_bucket: str) -> Storage:
+    """9 good videos for training and 2 held out, 4 unusable files, one video too short for a clip, one to be removed."""
+    storage = Storage(s3_bucket).child("voxceleb2")
+    for index in range(9):
+        name = f"dev/mp4/id{index % 3:05d}/good{index:07d}/00001.mp4"
+        storage.write(name, video(70, height=224, width=224, seed=index))
+    for index in range(2):
+        storage.write(f"test/mp4/id{90 + index:05d}/held0000000/00001.mp4", video(70, height=224, width=224, seed=50))
+    for name, (data, _) in UNUSABLE.items():
+        storage.write(name, data)
+    storage.write(SHORT, video(5, height=224, width=224))
+    storage.write(GONE, video(70, height=224, width=224, seed=99))
+    return storage
+
+
+def config_for(corpus: Storage) -> PretrainConfig:
+    tiny = tiny_config()
+    return replace(
+        tiny,
+        corpus=CorpusConfig(name="voxceleb2", root=corpus.uri),
+        clip=replace(tiny.clip, short="drop"),
+        optimizer=replace(tiny.optimizer, global_batch=4, epochs=EPOCHS, warmup_epochs=1, stop_epoch=None),
+        engine=EngineConfig(zero_stage=2),
+        workers=WorkersConfig(num_workers=2, cpus_per_worker=0.5),
+        held_out_clips=2,
+    )
+
+
+def run_job(config: PretrainConfig, capsys: pytest.CaptureFixture, *, name: str, home: Storage) -> dict:
+    pretrain(Command(config, name=name, home=home.uri))
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def test_a_run_on_s3_uses_every_good_video_once_an_epoch_and_names_every_bad_one_also_when_stopped(
+    ray_is_up: None, corpus: Storage, s3_bucket: str, capsys: pytest.CaptureFixture
+) -> None:
+    home, config = Storage(s3_bucket).child("home"), config_for(corpus)
+    partial = run_job(replace(config, stop_at_step=2), capsys, name="stopped", home=home)
+    assert (partial["steps"], partial["is_finished"]) == (2, False)
+    corpus.remove(GONE)
+    result = run_job(config, capsys, name="stopped", home=home)
+
+    run = home.child("runs", "stopped")
+    rows = [json.loads(line) for line in run.read("quarantine.jsonl").decode().splitlines()]
+    unusable = {row["uri"]: row["reason"] for row in rows if row["epoch"] == -1}
+    assert unusable == {name: reason for name, (_, reason) in UNUSABLE.items()}
+    rejected = {(row["uri"], row["reason"]) for row in rows if row["epoch"] >= 0}
+    assert (SHORT, "too_short") in rejected
+    assert rejected <= {(SHORT, "too_short"), (GONE, "missing")}
+
+    by_epoch = [read_epoch(run, epoch) for epoch in range(EPOCHS)]
+    assert all(np.array_equal(consumed, by_epoch[0][0]) for consumed, _ in by_epoch)
+    assert by_epoch[0][0].sum() == 11, "9 good ones, the short one and the one that was removed"
+    assert by_epoch[-1][1].size == 2, "the short and the removed one"
+    # 11 videos in batches of 4 are 3 steps an epoch, the last one smaller, however the run was cut
+    assert (result["steps"], result["epochs"], result["is_finished"]) == (3 * EPOCHS, EPOCHS, True)
+    assert result["samples"] + result["quarantined"] == 11 * EPOCHS
+
+    pictures = [name.removeprefix(run.uri + "/") for name in result["pictures"]]
+    assert {"pictures/clip-00.png", "pictures/clip-00.mp4", "pictures/curves.png"} <= set(pictures)
+    assert all(run.size(name) > 1000 for name in pictures)
+    assert {"psnr_model", "psnr_zero", "psnr_nearest", "held_out_loss", "held_out_zero_loss"} <= set(result)
+    assert json.loads(run.read("result.json")) == result
+    assert b"canary-secret-key" not in b"".join(run.read(info.name) for info in run.list() if ".json" in info.name)
+
+    assert run_job(config, capsys, name="stopped", home=home) == result, "a finished run is found again"
+    with pytest.raises(ValueError, match="optimizer"):
+        other = replace(config, optimizer=replace(config.optimizer, base_lr=1.0))
+        run_job(other, capsys, name="stopped", home=home)
