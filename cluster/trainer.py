@@ -44,8 +44,8 @@ RAY_TRAIN_SETTINGS = {
     "RAY_TRAIN_COLLECTIVE_TIMEOUT_S": "1800",  # unset, Ray Train's own barriers wait for ever
 }
 RAY_TRAIN_GPU_SETTINGS = {"RAY_TRAIN_ENABLE_NCCL_HANG_DETECTOR": "1"}
-# Read by a process when it starts. Measured on 2 cores, a step of the nano recipe beside one busy decode actor: 7.1 s as
-# it comes, 1.6 s when OpenMP's threads sleep instead of spinning, 1.1 s when freed memory is kept, in large pages.
+# Read by a process when it starts. Measured on 2 cores, a step of the nano recipe beside one busy process: 7.1 s as it
+# comes, 1.6 s when OpenMP's threads sleep instead of spinning, 1.1 s when freed memory is kept, in large pages.
 CPU_WORKER_VARIABLES = {
     "OMP_WAIT_POLICY": "passive",
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296"

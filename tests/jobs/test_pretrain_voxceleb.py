@@ -43,7 +43,7 @@ def ray_is_up(s3_variables: dict[str, str]) -> Iterator[None]:
 
 @pytest.fixture
 def corpus(s3_bucket: str) -> Storage:
-    """9 good videos for training and 2 held out, 4 unusable files, one video too short for a clip, one to be removed."""
+    """9 good videos for training, 2 held out, 4 unusable files, one too short for a clip, one to be removed."""
     storage = Storage(s3_bucket).child("voxceleb2")
     for index in range(9):
         name = f"dev/mp4/id{index % 3:05d}/good{index:07d}/00001.mp4"

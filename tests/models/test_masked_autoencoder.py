@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch.func import functional_call
 from transformers import VideoMAEForPreTraining
 
 from models.cubes import from_cubes, normalize_pixels, put, take, to_cubes
@@ -222,7 +225,7 @@ def test_clips_that_are_not_uint8_are_refused():
         make()(data | {"clip_BTHWC": data["clip_BTHWC"].float()})
 
 
-@pytest.mark.parametrize("encoder", ["lgi_former_nano", "video_vit_nano"])
+@pytest.mark.parametrize("encoder", ENCODERS)
 def test_a_step_on_a_gpu_never_waits_for_a_value(encoder):
     model, data = make(encoder), batch(2)
     state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
