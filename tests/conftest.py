@@ -1,4 +1,7 @@
-"""An S3 server of our own for the tests that need one."""
+"""What all tests share: an S3 server of our own, and one way in which Ray authenticates.
+
+Ray reads the mode once for each process; clusters of two modes in one process wait for each other for ever.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
+
+os.environ["RAY_AUTH_MODE"] = "disabled"
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,6 @@ LAPTOP = Capacity(cpus=2, gpus=0, node_cpus=2, node_gpus=0)
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_MODE", "disabled")
         patch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
         patch.delenv("RAY_ADDRESS", raising=False)
         with ray_session(num_cpus=2, object_store_bytes=300_000_000):

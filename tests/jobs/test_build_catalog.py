@@ -89,7 +89,7 @@ def test_a_user_error_ends_with_a_message_and_no_traceback(run: Callable, tmp_pa
 def test_the_job_runs_by_its_name_and_ends_with_one_json_line(corpus: Storage, tmp_path: Path) -> None:
     job = Path(build_catalog.__file__)
     command = [sys.executable, str(job), "--corpus", "folder", "--root", corpus.uri, "--num-cpus", "2"]
-    environment = os.environ | {"SEMBLANCE_HOME": str(tmp_path / "home"), "RAY_AUTH_MODE": "disabled"}
+    environment = os.environ | {"SEMBLANCE_HOME": str(tmp_path / "home")}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["videos"] == 2

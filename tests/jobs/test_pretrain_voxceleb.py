@@ -34,7 +34,7 @@ SHORT = "dev/mp4/id00002/short000000/00001.mp4"
 def ray_is_up(s3_variables: dict[str, str]) -> Iterator[None]:
     """One private cluster, whose processes reach the S3 server."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {**s3_variables, "RAY_AUTH_MODE": "disabled"}.items():
+        for name, value in s3_variables.items():
             patch.setenv(name, value)
         patch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
         with ray_session(num_cpus=2, object_store_bytes=300_000_000):

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,10 +13,7 @@ TINY = (
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess:
-    environment = os.environ | {"RAY_AUTH_MODE": "disabled"}
-    return subprocess.run(
-        [sys.executable, str(JOB), *arguments], capture_output=True, text=True, env=environment, timeout=120
-    )
+    return subprocess.run([sys.executable, str(JOB), *arguments], capture_output=True, text=True, timeout=120)
 
 
 def test_the_job_renders_a_corpus_and_ends_with_one_json_line(tmp_path: Path) -> None:

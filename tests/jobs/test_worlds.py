@@ -25,7 +25,6 @@ STEPS = 20
 @pytest.fixture(scope="module")
 def ray_is_up() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_MODE", "disabled")
         patch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
         with ray_session(num_cpus=2, object_store_bytes=300_000_000):
             yield
@@ -57,14 +56,12 @@ def losses(config: PretrainConfig, home: Path, *, workers: int, stage: int, micr
     return np.array([row["loss/total"] for row in rows if "loss/total" in row])
 
 
-@pytest.mark.parametrize(
-    "stages", [(3,), pytest.param((0, 1, 2, 3), marks=pytest.mark.soak)], ids=["stage 3", "all stages"]
-)
+@pytest.mark.soak
 def test_two_sharded_workers_lose_what_one_worker_loses(
-    ray_is_up: None, config: PretrainConfig, tmp_path: Path, stages: tuple[int, ...]
+    ray_is_up: None, config: PretrainConfig, tmp_path: Path
 ) -> None:
     one = losses(config, tmp_path, workers=1, stage=0, micro_batch=4)
     assert one.size == STEPS and one[-1] < one[0] - 0.05, "it trains, or parity would say nothing"
-    for stage in stages:
+    for stage in (0, 1, 2, 3):
         two = losses(config, tmp_path, workers=2, stage=stage, micro_batch=1)
         assert np.abs(two - one).max() < 1e-5, f"stage {stage}: {two - one}"

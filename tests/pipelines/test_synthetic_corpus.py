@@ -152,7 +152,6 @@ def test_ray_tasks_write_what_one_process_writes(
     corpus: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ray = pytest.importorskip("ray")
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     storage = Storage(str(tmp_path))
     ray.init(address="local", num_cpus=2, include_dashboard=False, object_store_memory=300 * 2**20, log_to_driver=False)
     try:
