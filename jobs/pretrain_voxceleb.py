@@ -20,9 +20,15 @@ from jobs.recipes.voxceleb import RECIPES
 def main() -> None:
     command = parse(RECIPES, default="nano", description=__doc__ or "")
 
+    from cluster.checkpoint import CheckpointError
+    from cluster.failures import TrainingError
     from jobs.parts.pretraining import pretrain
+    from pipelines.storage import StorageError
 
-    pretrain(command)
+    try:
+        pretrain(command)
+    except (CheckpointError, StorageError, TrainingError, ValueError) as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":
