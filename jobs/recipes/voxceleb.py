@@ -137,7 +137,7 @@ def small_corpus() -> PretrainConfig:
 
 
 def nano() -> PretrainConfig:
-    """From nothing to a picture on a laptop: 4 narrow LGI blocks on the synthetic corpus, in some 3 minutes on 2 cores.
+    """From nothing to a picture on a laptop: 4 narrow LGI blocks on the synthetic corpus, in 4 minutes on 2 cores.
 
     No paper row: clips of 112x112, a ratio of .75 and a one-block decoder, since so short a run learns nothing at the
     paper's values. Expected: held-out loss below the zero predictor's, masked PSNR on held-out identities above it.
