@@ -40,7 +40,7 @@ class CheckpointError(Exception):
     """A checkpoint could not be written, or none could be restored although some were committed."""
 
 
-class CheckpointDamaged(CheckpointError):  # noqa: N818
+class CheckpointDamaged(CheckpointError):
     """A file of a committed checkpoint is missing, of another size, or its content has changed."""
 
 

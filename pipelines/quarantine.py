@@ -48,7 +48,7 @@ class SampleError(Exception):
         return f"{self.reason}: {self.detail}"
 
 
-class BudgetExceeded(Exception):  # noqa: N818
+class BudgetExceeded(Exception):
     """More samples are bad than a sound corpus explains."""
 
 

@@ -22,15 +22,15 @@ class StorageError(Exception):
     """A read or write that failed; the message names the object and holds no secret."""
 
 
-class ObjectMissing(StorageError):  # noqa: N818
+class ObjectMissing(StorageError):
     """There is no such object (404)."""
 
 
-class AccessDenied(StorageError):  # noqa: N818
+class AccessDenied(StorageError):
     """The store refuses these credentials, or there are none (403)."""
 
 
-class StorageUnavailable(StorageError):  # noqa: N818
+class StorageUnavailable(StorageError):
     """Still failing after the last retry: overload, time-outs, broken connections, short reads."""
 
 
