@@ -51,7 +51,7 @@ class JsonLines:
             storage.write(name, kept)
             self._file = open(storage.full(name), "ab")
         else:
-            self._file = tempfile.NamedTemporaryFile(suffix=".jsonl")  # noqa: SIM115 (closed by close)
+            self._file = tempfile.NamedTemporaryFile(suffix=".jsonl")  # closed by close
             self._file.write(kept)
 
     def write(self, row: Row) -> None:

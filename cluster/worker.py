@@ -8,6 +8,7 @@ import logging
 import math
 import os
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from cluster.failures import DataChanged, TrainingError, WorkersFailed, describe, is_fatal
@@ -148,7 +149,8 @@ def _telemetry(run: TrainingRun, storage: Storage, total_steps: int, step: int, 
         if config.tensorboard:
             sinks.append(("TensorBoard", lambda: TensorBoard(storage, resumed_step=step)))
         if config.wandb_project is not None:
-            make = lambda: WeightsAndBiases(  # noqa: E731
+            wandb = partial(
+                WeightsAndBiases,
                 storage,
                 resumed_step=step,
                 project=config.wandb_project,
@@ -156,5 +158,5 @@ def _telemetry(run: TrainingRun, storage: Storage, total_steps: int, step: int, 
                 config=json.loads(run.config_json),
                 with_pictures=config.upload_pictures,
             )
-            sinks.append(("Weights & Biases", make))
+            sinks.append(("Weights & Biases", wandb))
     return Telemetry(sinks, every=run.telemetry.log_every_steps, total_steps=total_steps)

@@ -102,7 +102,7 @@ def test_a_mistake_in_our_code_stays_what_it_is(clock: Clock) -> None:
     assert clock.now == 0
 
 
-class Answered(Exception):  # noqa: N818
+class Answered(Exception):
     def __init__(self, status: int, code: str) -> None:
         self.response = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
 
