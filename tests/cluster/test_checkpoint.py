@@ -168,6 +168,7 @@ def restore_damaged(uri: str) -> dict[str, Any]:
 
 def _damage(uri: str, name: str, file: str) -> None:
     """Flips one bit in the middle of the file; the size stays."""
+    dist.barrier()  # no rank is still reading
     if dist.get_rank() == 0:
         path = Path(uri) / name / file
         data = bytearray(path.read_bytes())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import timedelta
 from multiprocessing import get_context
 from typing import Any
@@ -29,19 +29,33 @@ class Workers:
     """`size` processes of one group, kept between calls: importing DeepSpeed is what takes time."""
 
     def __init__(self, size: int, device: str = "cpu") -> None:
+        self._size, self._device = size, device
+        self._start()
+
+    def _start(self) -> None:
         self._folder = tempfile.TemporaryDirectory()
-        self._pools = [ProcessPoolExecutor(1, mp_context=get_context("spawn")) for _ in range(size)]
+        self._pools = [ProcessPoolExecutor(1, mp_context=get_context("spawn")) for _ in range(self._size)]
         futures = [
-            pool.submit(_join, rank, size, device, f"{self._folder.name}/rendezvous")
+            pool.submit(_join, rank, self._size, self._device, f"{self._folder.name}/rendezvous")
             for rank, pool in enumerate(self._pools)
         ]
         for future in futures:
             future.result(CALL_SECONDS)
 
     def run(self, function: Callable[..., Any], *arguments: Any) -> list[Any]:
-        """What each rank returned."""
+        """What each rank returned; the error of the rank that failed first, and then new processes for the next call."""
         futures = [pool.submit(function, *arguments) for pool in self._pools]
-        return [future.result(CALL_SECONDS) for future in futures]
+        try:
+            for future in as_completed(futures, CALL_SECONDS):
+                future.result()
+        except BaseException:
+            for pool in self._pools:  # the others may wait for the one that failed
+                for process in list(pool._processes.values()):
+                    process.kill()
+            self.close()
+            self._start()
+            raise
+        return [future.result() for future in futures]
 
     def close(self) -> None:
         for pool in self._pools:
