@@ -28,6 +28,7 @@ from pipelines.storage import Storage
 
 logger = logging.getLogger(__name__)
 
+ROOMS = ("cluster", "pipelines", "models", "jobs")
 REPOSITORY = Path(__file__).resolve().parents[1]
 _JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # the name says env var; it is also the name of the variable
 
@@ -49,13 +50,16 @@ def ray_session(
     Raises RuntimeError when RAY_ADDRESS names a Ray client or a dashboard instead of a cluster.
     """
     import ray
+    from ray.util import log_once
 
     # Ray Data reads this when it is imported here; Ray Train hands the driver's settings of Ray Data to the workers.
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("RAY_DATA_LOG_LEVEL", "WARNING")
+    log_once("ray_data_progress_manager_disabled")  # or Ray Data explains how to bring its progress bars back
     if ray.is_initialized():
         yield
         return
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    _log_to_stderr()
     with contextlib.redirect_stdout(sys.stderr):
         if _attaching(os.environ):
             options: dict[str, Any] = {"address": os.environ.get("RAY_ADDRESS", "auto")}
@@ -97,6 +101,13 @@ def print_result(result: dict[str, Any], run_directory: Storage | None = None) -
         run_directory.write("result.json", line.encode() + b"\n")
     sys.stderr.flush()
     print(line, flush=True)
+
+
+def _log_to_stderr() -> None:
+    """What our rooms say from INFO on, and of the libraries only warnings."""
+    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for room in ROOMS:
+        logging.getLogger(room).setLevel(logging.INFO)
 
 
 def _finite(value: Any) -> Any:

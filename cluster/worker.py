@@ -14,6 +14,7 @@ from typing import Any
 from cluster.failures import DataChanged, TrainingError, WorkersFailed, describe, is_fatal
 from cluster.monitor import LinkHandler, WorkerLink
 from cluster.protocols import BatchPlan, Stream
+from cluster.runtime import ROOMS
 from cluster.trainer import DIRECTORY, TrainingRun
 from pipelines.storage import Storage
 
@@ -97,7 +98,7 @@ def _train(run: TrainingRun, plan: BatchPlan, link: WorkerLink) -> None:
 
 def _log_to(link: WorkerLink) -> None:
     """Warnings of our rooms go to the driver's console, and nowhere else: Ray's forwarding of logs may be off."""
-    for room in ("cluster", "pipelines", "models", "jobs"):
+    for room in ROOMS:
         room_logger = logging.getLogger(room)
         room_logger.handlers = [LinkHandler(link, level=logging.WARNING)]
         room_logger.propagate = False

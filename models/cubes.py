@@ -1,8 +1,8 @@
 """Clips as cubes: cutting, choosing, putting back, and the embedding of cubes as tokens.
 
 Shape letters as in models.tokens. The K values of a cube are ordered (frame, row, column, channel), channels last, as
-in the whole VideoMAE family. Cubes are chosen while they are still uint8: what a mask hides is never converted,
-normalised or embedded, and pixels of a clip that is masked several times are not copied.
+in the whole VideoMAE family. Cubes for an encoder are chosen while they are still uint8: what a mask hides from it is
+never converted, normalised or embedded.
 """
 
 from __future__ import annotations

@@ -43,13 +43,19 @@ def masked_ids(visible_BV: Tensor, num_tokens: int) -> Tensor:
     return hidden_BN.argsort(dim=1, descending=True, stable=True)[:, :num_masked]
 
 
-class Cut(NamedTuple):
-    """Clips taken apart by their masks; a clip stands once for each of its masks."""
+def take_by_mask(x_CNK: Tensor, index_BM: Tensor) -> Tensor:
+    """Values [B, M, K] at the positions of each mask, of C clips with B / C masks each, those of a clip in a row."""
+    clips = len(x_CNK)
+    chosen = take(x_CNK, rearrange(index_BM, "(c r) m -> c (r m)", c=clips))
+    return rearrange(chosen, "c (r m) k -> (c r) m k", r=len(index_BM) // clips)
 
+
+class Cut(NamedTuple):
+    """Clips taken apart by their masks; a clip stands once for each of its masks, except in `cubes`."""
+
+    cubes: Tensor  # uint8 [clips, N, K]
     visible_BV: Tensor  # int64
     masked_BM: Tensor  # int64
-    shown_BVK: Tensor  # cubes, uint8
-    hidden_BMK: Tensor  # cubes, uint8
 
 
 class MaskedAutoencoder(nn.Module):
@@ -93,8 +99,8 @@ class MaskedAutoencoder(nn.Module):
     def zero_loss(self, batch: dict[str, Tensor]) -> Tensor:
         """The "loss" of predicting zeros for a batch, a float32 scalar: what a prediction must stay below."""
         cut = self._cut(batch["clip_BTHWC"], batch["visible_BRV"])
-        values = target_values(self.config.target, cut.hidden_BMK.shape[-1])
-        zeros_BMK = torch.zeros(*cut.hidden_BMK.shape[:-1], values, device=cut.hidden_BMK.device)
+        values = target_values(self.config.target, cut.cubes.shape[-1])
+        zeros_BMK = torch.zeros(*cut.masked_BM.shape, values, device=cut.cubes.device)
         return self._losses(zeros_BMK, cut, batch["weight_B"])["loss"]
 
     @torch.no_grad()
@@ -118,28 +124,22 @@ class MaskedAutoencoder(nn.Module):
     def _cut(self, clip_BTHWC: Tensor, visible_BRV: Tensor) -> Cut:
         if clip_BTHWC.dtype != torch.uint8:
             raise ValueError(f"clips must be uint8 RGB, these are {clip_BTHWC.dtype}")
-        b, r, _ = visible_BRV.shape
-        cubes_BNK = to_cubes(clip_BTHWC, self.config.geometry)
         visible_BV = rearrange(visible_BRV.long(), "b r v -> (b r) v")
         masked_BM = masked_ids(visible_BV, self.config.geometry.num_tokens)
-
-        def cubes_at(index_BN: Tensor) -> Tensor:
-            chosen = take(cubes_BNK, rearrange(index_BN, "(b r) n -> b (r n)", b=b))
-            return rearrange(chosen, "b (r n) k -> (b r) n k", r=r)
-
-        return Cut(visible_BV, masked_BM, cubes_at(visible_BV), cubes_at(masked_BM))
+        return Cut(to_cubes(clip_BTHWC, self.config.geometry), visible_BV, masked_BM)
 
     def _predict(self, cut: Cut) -> Tensor:
         """Predictions [B, M, K or K / 2] in the precision of the weights."""
-        tokens_BND = self.encoder.encode(normalize_pixels(cut.shown_BVK), cut.visible_BV)
+        shown_BVK = take_by_mask(cut.cubes, cut.visible_BV)
+        tokens_BND = self.encoder.encode(normalize_pixels(shown_BVK), cut.visible_BV)
         visible_BVD = self.encoder_to_decoder(tokens_BND[:, self.encoder.num_prefix_tokens :])
         return self.decoder(visible_BVD, cut.visible_BV, cut.masked_BM)
 
     def _losses(self, prediction_BMK: Tensor, cut: Cut, weight_B: Tensor) -> dict[str, Tensor]:
         num_masks = len(cut.visible_BV) // len(weight_B)
         weight_B = weight_B.float().repeat_interleave(num_masks) / num_masks
-        with torch.no_grad():
-            target_BMK = make_target(self.config.target, cut.hidden_BMK)
+        with torch.no_grad():  # normalised before the masks choose, so once for all masks of a clip
+            target_BMK = take_by_mask(make_target(self.config.target, cut.cubes), cut.masked_BM)
         error_BMK = mse_loss(prediction_BMK.float(), target_BMK, reduction="none")
         if self.config.target != "joint":
             return {"loss": (weight_B * error_BMK.mean((1, 2))).sum()}

@@ -16,6 +16,8 @@ import numpy as np
 
 from pipelines.quarantine import Reason, SampleError
 
+_TOLERANCE = 1e-6  # keeps a product such as 2.9999999 from falling to the frame before
+
 
 @dataclass(frozen=True)
 class ClipConfig:
@@ -28,7 +30,7 @@ class ClipConfig:
     """frames: every stride-th frame whatever the frame rate; seconds: one frame every stride / nominal_fps seconds."""
     short: Literal["pad_last", "loop", "drop"] = "pad_last"
     """A video that ends before the clip does. pad_last: start at 0 and repeat the last frame reached (VideoMAE);
-    loop: start again at frame 0; drop: the sample is quarantined as too_short."""
+    loop: start again at frame 0; drop: the video belongs to no epoch and is quarantined as too_short."""
     nominal_fps: float = 25.0
 
     def __post_init__(self) -> None:
@@ -60,6 +62,14 @@ def central_frame_indices(num_frames: int, fps: float, config: ClipConfig) -> np
     return _indices(num_frames, max(0, (num_frames - _extent(step, config)) // 2), step, config)
 
 
+def too_short(frames_N: np.ndarray, fps_N: np.ndarray, config: ClipConfig) -> np.ndarray:
+    """Which videos the policy drops, bool [N]: known before any of them is read."""
+    if config.short != "drop":
+        return np.zeros(len(frames_N), bool)
+    step_N = config.stride * (fps_N / config.nominal_fps if config.sampling == "seconds" else np.ones(len(frames_N)))
+    return np.floor((config.frames - 1) * step_N + _TOLERANCE) >= frames_N
+
+
 def _step(fps: float, config: ClipConfig) -> float:
     if config.sampling == "frames":
         return float(config.stride)
@@ -69,8 +79,7 @@ def _step(fps: float, config: ClipConfig) -> float:
 
 
 def _offsets(step: float, config: ClipConfig) -> np.ndarray:
-    # The small term keeps a product such as 2.9999999 from falling to the frame before.
-    return np.floor(np.arange(config.frames) * step + 1e-6).astype(np.int64)
+    return np.floor(np.arange(config.frames) * step + _TOLERANCE).astype(np.int64)
 
 
 def _extent(step: float, config: ClipConfig) -> int:

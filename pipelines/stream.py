@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from models.tokens import PretrainingBatch
+from pipelines.clips import ClipConfig, too_short
 from pipelines.order import epoch_order, micro_batches
+from pipelines.quarantine import Reason
 from pipelines.sample import SampleConfig
 
 if TYPE_CHECKING:
@@ -78,7 +80,7 @@ class VideoStream:
         self._config = config
         self._catalog = catalog
         ids_per_pass = catalog.table.num_rows
-        videos = eligible_videos(catalog, config.split).slice(0, config.overfit)
+        videos = eligible_videos(catalog, config.split, config.sample.clip).slice(0, config.overfit)
         self._videos = repeat_videos(videos, config.passes_per_epoch, ids_per_pass=ids_per_pass)
         self._sample_ids = self._videos["sample_id"].to_numpy()
         self._same_draws_every = None if config.overfit is None else ids_per_pass
@@ -147,7 +149,7 @@ def build_stream(config: StreamConfig) -> VideoStream:
     return VideoStream(config, load(config.catalog))
 
 
-def eligible_videos(catalog: Catalog, split: str) -> pa.Table:
+def eligible_videos(catalog: Catalog, split: str, clip: ClipConfig) -> pa.Table:
     """The videos of a split that can be used, in catalog order, with the columns a reader needs.
 
     Raises:
@@ -156,14 +158,32 @@ def eligible_videos(catalog: Catalog, split: str) -> pa.Table:
     import pyarrow.compute as pc
 
     from pipelines.batch_reader import VIDEO_COLUMNS
+    from pipelines.catalog import OK
 
-    table = catalog.table
-    usable = pc.and_(pc.equal(table["split"], split), pc.equal(table["status"], "ok"))
+    table = judged_videos(catalog, clip)
+    usable = pc.and_(pc.equal(table["split"], split), pc.equal(table["status"], OK))
     videos = table.filter(usable).select(VIDEO_COLUMNS).combine_chunks()
     if not videos.num_rows:
         splits = sorted(set(pc.unique(table["split"]).to_pylist()))
         raise ValueError(f"split={split!r} has no usable video; the catalog has the splits {splits}")
     return videos
+
+
+def judged_videos(catalog: Catalog, clip: ClipConfig) -> pa.Table:
+    """The catalog's table, with the status too_short where the file is fine and `clip` drops it."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from pipelines.catalog import OK
+
+    table = catalog.table
+    dropped = pa.array(too_short(table["frames"].to_numpy(), table["fps"].to_numpy(), clip))
+    dropped = pc.and_(pc.equal(table["status"], OK), dropped)
+    found = pc.binary_join_element_wise(pc.cast(table["frames"], pa.string()), "frames", " ")
+    for name, value in (("status", str(Reason.too_short)), ("detail", found)):
+        index = table.schema.get_field_index(name)
+        table = table.set_column(index, table.schema.field(name), pc.if_else(dropped, value, table[name]))
+    return table
 
 
 def repeat_videos(videos: pa.Table, passes: int, *, ids_per_pass: int) -> pa.Table:

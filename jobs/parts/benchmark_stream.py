@@ -83,8 +83,9 @@ def bare_rate(catalog: Catalog, *, decoder: Decoder, actors: int, micro_batch: i
 
 
 def _read_share(catalog: Catalog, decoder: Decoder, micro_batch: int, first: int, share: int) -> float:
-    videos = eligible_videos(catalog, "train")
-    reader = MicroBatchReader(videos, catalog.storage, SampleConfig(decoder=decoder), epoch=0, fetch_threads=1)
+    sample = SampleConfig(decoder=decoder)
+    videos = eligible_videos(catalog, "train", sample.clip)
+    reader = MicroBatchReader(videos, catalog.storage, sample, epoch=0, fetch_threads=1)
     start = 0.0
     for number in range(share + 1):
         reader.read(np.arange(micro_batch) + (first + number) * micro_batch)

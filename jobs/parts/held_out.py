@@ -41,7 +41,7 @@ def batch_of(catalog: Catalog, config: HeldOutConfig) -> PretrainingBatch:
     from pipelines.batch_reader import read_held_out
     from pipelines.stream import eligible_videos
 
-    videos = eligible_videos(catalog, config.split)
+    videos = eligible_videos(catalog, config.split, config.sample.clip)
     positions = np.unique(np.linspace(0, len(videos) - 1, min(config.clips, len(videos))).round().astype(int))
     return read_held_out(videos, catalog.storage, config.sample, positions_B=positions)
 

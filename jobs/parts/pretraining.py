@@ -22,10 +22,11 @@ from jobs.parts.command_line import Command
 from jobs.parts.held_out import HeldOutConfig, batch_of
 from jobs.parts.pretrain_config import PretrainConfig
 from pipelines.catalog import OK, Catalog
+from pipelines.clips import ClipConfig
 from pipelines.sample import SampleConfig
 from pipelines.storage import ObjectMissing, Storage
 from pipelines.storage import home as default_home
-from pipelines.stream import StreamConfig
+from pipelines.stream import StreamConfig, judged_videos
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ def pretrain(command: Command[PretrainConfig]) -> None:
             logger.info("run %s is finished; this is its result", name)
         else:
             run = training_run(config, uri, name, run_directory.uri, cluster_capacity())
-            unusable = record_unusable(catalog, run_directory)
+            unusable = record_unusable(catalog, config.clip, run_directory)
             result = summarize(fit(run)) | {"unusable": unusable}
     if result.get("is_finished") and "psnr_model" not in result:
         result |= draw_pictures(config, catalog, uri, run_directory)
@@ -85,10 +86,11 @@ def finished_result(run_directory: Storage) -> dict[str, Any] | None:
         return None
 
 
-def record_unusable(catalog: Catalog, run_directory: Storage) -> int:
-    """Opens the run's quarantine table with the videos that the catalog found unusable, in epoch -1, before any is
-    read for training; the ledger appends to it. Returns how many there are."""
-    table = catalog.table.filter(pc.not_equal(catalog.table["status"], OK))
+def record_unusable(catalog: Catalog, clip: ClipConfig, run_directory: Storage) -> int:
+    """Opens the run's quarantine table with the videos that belong to no epoch, because their file is broken or `clip`
+    drops them: in epoch -1, before any is read for training; the ledger appends to it. Returns how many there are."""
+    videos = judged_videos(catalog, clip)
+    table = videos.filter(pc.not_equal(videos["status"], OK))
     if table.num_rows and not run_directory.exists(QUARANTINE):
         columns = table.select(["sample_id", "uri", "status", "detail"]).rename_columns(
             ["sample_id", "uri", "reason", "detail"]

@@ -157,13 +157,13 @@ def nano() -> PretrainConfig:
             decoder_depth=1,
             decoder_heads=3,
         ),
-        clips_per_video=4,
-        passes_per_epoch=32,
-        optimizer=OptimizerConfig(base_lr=0.128, min_lr=4e-3, global_batch=4, epochs=1, warmup_epochs=0.1),
+        clips_per_video=2,
+        passes_per_epoch=20,
+        optimizer=OptimizerConfig(base_lr=0.384, min_lr=8e-3, global_batch=2, epochs=1, warmup_epochs=0.08),
         engine=EngineConfig(zero_stage=0),
         held_out_clips=12,
-        checkpoint=CheckpointConfig(every_steps=100),
-        telemetry=TelemetryConfig(log_every_steps=10, probe_every_steps=100),
+        checkpoint=CheckpointConfig(every_steps=120),
+        telemetry=TelemetryConfig(log_every_steps=20, probe_every_steps=60),
     )
 
 

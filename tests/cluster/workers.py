@@ -43,7 +43,7 @@ class Workers:
             future.result(CALL_SECONDS)
 
     def run(self, function: Callable[..., Any], *arguments: Any) -> list[Any]:
-        """What each rank returned; the error of the rank that failed first, and then new processes for the next call."""
+        """What each rank returned. Raises the error of the rank that failed first, and puts new processes in place."""
         futures = [pool.submit(function, *arguments) for pool in self._pools]
         try:
             for future in as_completed(futures, CALL_SECONDS):

@@ -64,6 +64,7 @@ def write_corpus(root: Path, number: int, *, split: str = "train") -> FakeCatalo
         "fps": np.full(number, 25.0),
         "split": [split] * number,
         "status": ["ok"] * number,
+        "detail": [""] * number,
     }
     return FakeCatalog(pa.table(columns), Storage(root))
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from pipelines.clips import ClipConfig, central_frame_indices, frame_indices
+from pipelines.clips import ClipConfig, central_frame_indices, frame_indices, too_short
 from pipelines.quarantine import Reason, SampleError
 
 
@@ -39,6 +41,19 @@ def test_a_short_video_repeats_its_last_reached_frame_or_starts_again_or_is_drop
     with pytest.raises(SampleError) as caught:
         frame_indices(60, 25.0, ClipConfig(short="drop"), rng())
     assert caught.value.reason is Reason.too_short and "61" in caught.value.detail
+
+
+@pytest.mark.parametrize("config", [ClipConfig(short="drop"), ClipConfig(short="drop", sampling="seconds")])
+def test_what_the_policy_drops_is_known_before_it_is_read(config):
+    frames, rates = (values.ravel() for values in np.meshgrid(np.arange(1, 140), [12.5, 23.976, 25.0, 29.97, 50.0]))
+    for num_frames, fps, dropped in zip(frames, rates, too_short(frames, rates, config), strict=True):
+        try:
+            frame_indices(int(num_frames), fps, config, rng())
+        except SampleError as error:
+            assert dropped and error.reason is Reason.too_short
+        else:
+            assert not dropped
+    assert not too_short(frames, rates, replace(config, short="loop")).any()
 
 
 def test_one_frame_is_enough_to_pad_and_none_is_an_error():

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from models.tokens import PRETRAINING_BATCH, check_batch
-from pipelines.stream import StreamConfig, VideoStream, batches, eligible_videos
+from pipelines.stream import StreamConfig, VideoStream, batches, eligible_videos, judged_videos
 from tests.pipelines.stream_corpus import SAMPLE, Deadly, FakeCatalog, Locked, grey, with_column, write_corpus
 
 VIDEOS = 37
@@ -161,10 +161,25 @@ def test_only_usable_videos_of_the_split_belong_to_an_epoch(corpus):
     stream = stream_of(mixed)
     assert (stream.num_samples, stream.samples_per_epoch) == (VIDEOS, VIDEOS - 3)
     planned_GB = stream.plan(0, np.zeros(VIDEOS, bool), Plan())
-    usable = eligible_videos(mixed, "train")["sample_id"].to_numpy()
+    usable = eligible_videos(mixed, "train", SAMPLE.clip)["sample_id"].to_numpy()
     assert sorted(usable[planned_GB[planned_GB >= 0]]) == sorted(set(range(VIDEOS)) - {0, 1, 5})
     with pytest.raises(ValueError, match=r"the splits \['test', 'train'\]"):
         stream_of(mixed, split="dev")
+
+
+def test_videos_that_the_clip_policy_drops_belong_to_no_epoch_and_are_named(corpus):
+    clip = SAMPLE.clip
+    span = (clip.frames - 1) * clip.stride + 1
+    mixed = with_column(with_column(corpus, "frames", {3: span - 1, 4: span}), "status", {5: "decode"})
+    drop = replace(clip, short="drop")
+    assert set(eligible_videos(mixed, "train", drop)["sample_id"].to_pylist()) == set(range(VIDEOS)) - {3, 5}
+    judged = judged_videos(mixed, drop).to_pylist()
+    assert [(row["sample_id"], row["status"]) for row in judged if row["status"] != "ok"] == [
+        (3, "too_short"),
+        (5, "decode"),
+    ]
+    assert judged[3]["detail"] == f"{span - 1} frames"
+    assert judged_videos(mixed, clip)["status"].to_pylist().count("ok") == VIDEOS - 1
 
 
 def test_membership_of_batches_does_not_depend_on_the_number_of_workers(corpus):
