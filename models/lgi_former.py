@@ -163,8 +163,8 @@ def _build(pretrained: bool, arguments: dict[str, Any], **size: int) -> LGIForme
 
 @register_model
 def lgi_former_nano(pretrained: bool = False, **arguments: Any) -> LGIFormer:
-    """Width 128, 4 blocks, 2 heads."""
-    return _build(pretrained, arguments, width=128, depth=4, heads=2)
+    """Width 128, 2 blocks, 2 heads."""
+    return _build(pretrained, arguments, width=128, depth=2, heads=2)
 
 
 @register_model

@@ -21,7 +21,7 @@ class SyntheticConfig:
     clips_per_video: int = 2
     """Clips that share light, background and clothes, as VoxCeleb2's utterances share a video."""
     min_seconds: float = 2.6
-    max_seconds: float = 4.0
+    max_seconds: float = 3.4
     size: int = 224
     """Height and width in pixels."""
     seed: int = 0
