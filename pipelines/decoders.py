@@ -1,9 +1,9 @@
-"""Three decoders behind one protocol: torchcodec, decord and PyAV. All give the same frames.
+"""Three decoders behind one protocol: PyAV, decord and torchcodec. All give the same frames.
 
-torchcodec is the fastest but needs the FFmpeg libraries of the system and brings torch into the process (380 MiB).
-decord exists for x86-64 alone and numbers frames wrongly where the container hides some of them, so such files are
-left to PyAV, as is every file on which a decoder's count disagrees with the catalog. PyAV decodes from the first frame
-on and is the arbiter.
+PyAV brings its own FFmpeg, exists on every platform and, read as `read_pyav` does, is as fast as torchcodec, which
+needs the FFmpeg libraries of the system and brings torch into the process (380 MiB, seconds to import). decord exists
+for x86-64 alone and numbers frames wrongly where the container hides some of them. A file on which a decoder's count
+disagrees with the catalog is read in sequence: that is what counted it.
 
 Imports are inside the functions, for a process loads the one decoder that it uses.
 """
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import functools
 import io
-import logging
 import os
 from itertools import islice
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -24,12 +23,10 @@ from pipelines.quarantine import Reason, SampleError
 
 if TYPE_CHECKING:
     import av
+    from av.video.reformatter import VideoReformatter
 
-Decoder = Literal["auto", "torchcodec", "decord", "pyav"]
+Decoder = Literal["pyav", "torchcodec", "decord"]
 Source = bytes | str | os.PathLike[str]
-
-
-logger = logging.getLogger(__name__)
 
 
 class FrameReader(Protocol):
@@ -77,21 +74,65 @@ def read_decord(source: Source, indices: list[int], *, expect_frames: int | None
 
 
 def read_pyav(source: Source, indices: list[int], *, expect_frames: int | None) -> np.ndarray:
-    """Decodes from the first frame to the last one wanted. It does not see `expect_frames`, for that takes decoding
-    to the end."""
-    wanted = set(indices)
+    """From the last key frame before the clip on, without the frames that neither the clip nor another frame needs.
+
+    Between two frames of a clip lie stride - 1 others and before it up to a whole group of pictures; of those, H.264's
+    pictures that nothing refers to are not decoded (in H.265 a picture of a higher temporal layer may refer to them).
+    """
+    from av.video.reformatter import VideoReformatter
+
     with open_video(source) as container:
-        stream = main_stream(container)
-        if stream is None:
-            raise ValueError("there is no video stream")
-        frames = enumerate(islice(container.decode(stream), indices[-1] + 1))
-        images = [_upright_rgb(frame) for index, frame in frames if index in wanted]
+        stream = _stream_of(container)
+        context, reformatter = stream.codec_context, VideoReformatter()
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        times = _display_order(packets)
+        _check_count(len(times), expect_frames)
+        wanted = {times[index]: place for place, index in enumerate(indices)}
+        first = times[indices[0]]
+        start = max(i for i, packet in enumerate(packets) if packet.is_keyframe and packet.pts <= first)
+        is_h264, images = context.name == "h264", {}
+        for packet in [*packets[start:], None]:
+            if is_h264:
+                context.skip_frame = "DEFAULT" if packet is None or packet.pts in wanted else "NONREF"
+            for frame in context.decode(packet):
+                if frame.pts in wanted:
+                    images[wanted[frame.pts]] = _upright_rgb(frame, reformatter)
+            if len(images) == len(wanted):
+                break
+    _check_count(len(images), len(indices))
+    return np.stack([images[place] for place in range(len(indices))])
+
+
+def _display_order(packets: list[av.Packet]) -> list[int]:
+    """Times at which frames are shown, ascending. Raises ValueError where packets do not tell."""
+    times = [packet.pts for packet in packets if not packet.is_discard]  # what an edit list hides is decoded, not shown
+    if None in times or len(set(times)) < len(times) or not any(packet.is_keyframe for packet in packets):
+        raise ValueError("the packets do not say when their frames are shown")
+    return sorted(times)
+
+
+def read_in_sequence(source: Source, indices: list[int]) -> np.ndarray:
+    """Decodes from the first frame to the last one wanted, by PyAV: slow, and right about any file."""
+    from av.video.reformatter import VideoReformatter
+
+    wanted, reformatter = set(indices), VideoReformatter()
+    with open_video(source) as container:
+        frames = enumerate(islice(container.decode(_stream_of(container)), indices[-1] + 1))
+        images = [_upright_rgb(frame, reformatter) for index, frame in frames if index in wanted]
     _check_count(len(images), len(indices))
     return np.stack(images)
 
 
-def _upright_rgb(frame: av.VideoFrame) -> np.ndarray:
-    image_HWC = frame.to_ndarray(format="rgb24")
+def _stream_of(container: av.container.InputContainer) -> av.video.stream.VideoStream:
+    stream = main_stream(container)
+    if stream is None:
+        raise ValueError("there is no video stream")
+    return stream
+
+
+def _upright_rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
+    # One reformatter for all frames: a frame by itself would set up the conversion anew.
+    image_HWC = reformatter.reformat(frame, format="rgb24").to_ndarray()
     return np.rot90(image_HWC, k=frame.rotation // 90) if frame.rotation else image_HWC
 
 
@@ -105,16 +146,16 @@ _READERS: dict[str, FrameReader] = {"torchcodec": read_torchcodec, "decord": rea
 
 @functools.cache
 def frame_reader(decoder: Decoder) -> FrameReader:
-    """The reader of a decoder; of the fastest that loads for "auto". Raises RuntimeError if the one named does not."""
-    for name in ("torchcodec", "decord", "pyav") if decoder == "auto" else (decoder,):
-        try:
-            _load(name)
-        except (ImportError, OSError, RuntimeError) as error:
-            problem = f"decoder {name} does not load: {str(error).strip().splitlines()[0]}"
-            logger.info("%s", problem)
-        else:
-            return _READERS[name]
-    raise RuntimeError(f"{problem}; install it (torchcodec also needs FFmpeg's libraries) or use decoder=auto")
+    """The reader of a decoder. Raises RuntimeError if it does not load."""
+    try:
+        _load(decoder)
+    except (ImportError, OSError, RuntimeError) as error:
+        problem = str(error).strip().splitlines()[0]
+        raise RuntimeError(
+            f"decoder {decoder} does not load: {problem}; install it (torchcodec also needs FFmpeg's libraries) or use "
+            "decoder=pyav"
+        ) from error
+    return _READERS[decoder]
 
 
 def _load(name: str) -> None:

@@ -45,7 +45,7 @@ class SampleConfig:
     clips_per_video: int = 1
     """Masks drawn for each decoded clip (R): decoding is paid once, the model sees the clip R times."""
     seed: int = 0
-    decoder: Decoder = "auto"
+    decoder: Decoder = "pyav"
 
     def __post_init__(self) -> None:
         if self.clip.frames != self.geometry.frames:

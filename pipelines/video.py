@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from pipelines.containers import check_head
-from pipelines.decoders import Decoder, Source, decoder_errors, frame_reader, read_head, read_pyav
+from pipelines.decoders import Decoder, Source, decoder_errors, frame_reader, read_head, read_in_sequence
 from pipelines.probe import probe
 from pipelines.quarantine import Reason, SampleError
 
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 def read_frames(
-    data: Source, indices: Sequence[int] | np.ndarray, *, expect_frames: int | None = None, decoder: Decoder = "auto"
+    data: Source, indices: Sequence[int] | np.ndarray, *, expect_frames: int | None = None, decoder: Decoder = "pyav"
 ) -> np.ndarray:
     """Frames at `indices` (counted as decoded, any order, repeats allowed), uint8 [T, H, W, 3], RGB, upright.
 
@@ -132,7 +132,7 @@ def _read_slowly(data: Source, indices: list[int], expect_frames: int | None) ->
     if indices[-1] >= frames:
         raise SampleError(Reason.short_read, f"frame {indices[-1]} of a video of {frames}")
     try:
-        return read_pyav(data, indices, expect_frames=frames)
+        return read_in_sequence(data, indices)
     except decoder_errors() as error:
         raise SampleError(Reason.decode, str(error)) from None
 

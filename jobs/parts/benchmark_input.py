@@ -13,6 +13,7 @@ import logging
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ from pipelines.sample import SampleConfig, Video, read_sample
 logger = logging.getLogger(__name__)
 
 REFERENCE_SHARE = 34 / 59.7
-_DECODERS: tuple[Decoder, ...] = ("decord", "torchcodec")
+_DECODERS: dict[Decoder, str] = {"decord": "decord", "torchcodec": "torchcodec.decoders", "pyav": "av"}
+"""Name and module to import."""
 _OBJECT_STORE_BYTES = 2**30  # small, so that all its pages have been touched by the time the measuring begins
 _EMPTY_BATCHES = 10  # times as many, for they take a tenth of the time
 
@@ -57,7 +59,7 @@ def measure(videos: tuple[Path, ...], *, samples: int, batches: int, micro_batch
                 for decoder in usable_decoders():
                     streams[decoder] = stream_rate(catalog, decoder=decoder, **settings)
                 settings["batches"] *= _EMPTY_BATCHES
-                streams["empty"] = stream_rate(catalog, decoder="decord", is_empty=True, **settings)
+                streams["empty"] = stream_rate(catalog, decoder="pyav", is_empty=True, **settings)
     result |= figures(rates, streams)
     _print_table(result)
     return result
@@ -121,7 +123,7 @@ def per_sample_rates(clips: list[Path], *, samples: int, passes: int) -> dict[st
 def usable_decoders() -> list[Decoder]:
     """The decoders that load here, decord first."""
     found = []
-    for name, module in (("decord", "decord"), ("torchcodec", "torchcodec.decoders")):
+    for name, module in _DECODERS.items():
         try:
             __import__(module)
         except (ImportError, OSError, RuntimeError) as error:
@@ -133,7 +135,7 @@ def usable_decoders() -> list[Decoder]:
 
 def _raw(decoder: str, contents: list[bytes]) -> Callable[[int], Any]:
     """The library as its manual shows it, on one thread, with the frames of the training clip."""
-    decode = _decode_decord if decoder == "decord" else _decode_torchcodec
+    decode = {"decord": _decode_decord, "torchcodec": _decode_torchcodec, "pyav": _decode_pyav}[decoder]
 
     def work(index: int) -> Any:
         rng = generator(Draw.CLIP, seed=0, sample_id=index)
@@ -152,6 +154,16 @@ def _decode_torchcodec(content: bytes, indices: list[int]) -> Any:
     from torchcodec.decoders import VideoDecoder
 
     return VideoDecoder(content, num_ffmpeg_threads=1, seek_mode="exact").get_frames_at(indices).data
+
+
+def _decode_pyav(content: bytes, indices: list[int]) -> np.ndarray:
+    import av
+
+    wanted = set(indices)
+    with av.open(io.BytesIO(content)) as container:
+        container.streams.video[0].thread_type = "NONE"
+        frames = enumerate(islice(container.decode(video=0), indices[-1] + 1))
+        return np.stack([frame.to_ndarray(format="rgb24") for index, frame in frames if index in wanted])
 
 
 def _sample(decoder: str, contents: list[bytes]) -> Callable[[int], Any]:

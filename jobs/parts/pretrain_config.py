@@ -53,8 +53,8 @@ class CorpusConfig:
 class DecodeConfig:
     """The CPU actors that fetch, decode, crop and mask."""
 
-    decoder: Decoder = "auto"
-    """auto: torchcodec where the system's FFmpeg loads, else decord, else pyav. All return the same frames."""
+    decoder: Decoder = "pyav"
+    """All return the same frames; torchcodec needs FFmpeg's libraries, decord an x86-64 machine."""
     num_actors: int | None = None
     """None: as many as the CPUs that the workers leave free allow."""
     cpus_per_actor: float = 0.5

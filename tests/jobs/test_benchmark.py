@@ -43,7 +43,9 @@ def test_bare_processes_read_the_repeated_catalog(clips, tmp_path):
 def test_every_decoder_that_loads_is_measured_alone_and_in_the_per_sample_function(clips):
     pytest.importorskip("decord")
     rates = per_sample_rates(clips, samples=2, passes=1)
-    assert {"raw_decord", "sample_decord"} <= set(rates) and all(rate > 0 for rate in rates.values())
+    assert {"raw_decord", "sample_decord", "raw_pyav", "sample_pyav"} <= set(rates) and all(
+        rate > 0 for rate in rates.values()
+    )
 
 
 def test_figures_are_set_against_the_reference_reader():

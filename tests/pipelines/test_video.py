@@ -17,6 +17,7 @@ from tests.pipelines.test_probe import BAD
 
 REAL_MEDIA = Path(__file__).parents[3] / "shared" / "media"
 GOOD = media.video(40)
+DECODERS = ("pyav", "torchcodec", "decord")
 
 
 def loads(decoder: str) -> bool:
@@ -27,7 +28,7 @@ def loads(decoder: str) -> bool:
     return True
 
 
-@pytest.fixture(params=["torchcodec", "decord", "pyav"])
+@pytest.fixture(params=DECODERS)
 def decoder(request: pytest.FixtureRequest) -> str:
     if not loads(request.param):
         pytest.skip(f"{request.param} does not load on this machine")
@@ -35,7 +36,7 @@ def decoder(request: pytest.FixtureRequest) -> str:
 
 
 def every_frame(data: bytes) -> np.ndarray:
-    return decoders.read_pyav(data, list(range(probe(data).frames)), expect_frames=None)
+    return decoders.read_in_sequence(data, list(range(probe(data).frames)))
 
 
 FILES = {
@@ -69,8 +70,8 @@ def test_every_decoder_agrees_on_real_footage(name: str) -> None:
     data = path.read_bytes()
     frames = probe(data).frames
     indices = [3, 17, 40, frames - 1]
-    expected_THWC = decoders.read_pyav(data, indices, expect_frames=None)
-    for decoder in filter(loads, ("torchcodec", "decord")):
+    expected_THWC = decoders.read_in_sequence(data, indices)
+    for decoder in filter(loads, DECODERS):
         for expect_frames in (frames, None):
             read_THWC = read_frames(data, indices, expect_frames=expect_frames, decoder=decoder)
             np.testing.assert_array_equal(read_THWC, expected_THWC)
@@ -100,7 +101,7 @@ def test_a_bad_file_has_the_same_reason_with_every_decoder(name: str, decoder: s
 
 @pytest.mark.parametrize(("expected", "reason"), [(41, Reason.short_read), (39, Reason.changed)])
 def test_another_number_of_frames_than_in_the_catalog_is_told(expected: int, reason: Reason) -> None:
-    for decoder in filter(loads, ("torchcodec", "decord")):
+    for decoder in filter(loads, DECODERS):
         with pytest.raises(SampleError) as refusal:
             read_frames(GOOD, [0], expect_frames=expected, decoder=decoder)
         assert refusal.value.reason is reason
@@ -118,24 +119,19 @@ def test_impossible_frame_numbers_are_our_own_mistake(indices: list) -> None:
 
 
 def test_a_decoder_that_does_not_load_is_named_and_never_replaced_in_silence() -> None:
-    with pytest.raises(RuntimeError, match="decoder cinema does not load.*decoder=auto"):
+    with pytest.raises(RuntimeError, match="decoder cinema does not load.*decoder=pyav"):
         read_frames(GOOD, [0], decoder="cinema")  # type: ignore[arg-type]
 
 
-def test_auto_falls_back_to_what_loads(monkeypatch: pytest.MonkeyPatch) -> None:
-    load = decoders._load
-
-    def only_pyav(name: str) -> None:
-        if name != "pyav":
-            raise RuntimeError("no FFmpeg here")
-        load(name)
-
-    monkeypatch.setattr(decoders, "_load", only_pyav)
-    decoders.frame_reader.cache_clear()
-    try:
-        assert decoders.frame_reader("auto") is decoders.read_pyav
-    finally:
-        decoders.frame_reader.cache_clear()
+@pytest.mark.parametrize("gop", [250, 12])
+def test_any_clip_of_a_video_with_b_frames_is_the_one_decoded_in_sequence(gop: int) -> None:
+    data = media.video(60, gop=gop, b_frames=3)
+    frames_THWC = every_frame(data)
+    for start in range(0, 60, 7):
+        for stride in (1, 4):
+            indices = list(range(start, min(60, start + 16 * stride), stride))
+            read_THWC = decoders.read_pyav(data, indices, expect_frames=60)
+            np.testing.assert_array_equal(read_THWC, frames_THWC[indices])
 
 
 def test_an_encoded_clip_looks_like_its_source() -> None:
