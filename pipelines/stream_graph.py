@@ -10,7 +10,6 @@ How blocks stay exact (Ray 2.60):
 from __future__ import annotations
 
 import logging
-import math
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,11 +20,8 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext, Datasource, ReadTask
 from ray.data.block import BlockMetadata
 
-from pipelines.batch_reader import MicroBatchReader
-
 if TYPE_CHECKING:
-    from pipelines.sample import SampleConfig
-    from pipelines.storage import Storage
+    from pipelines.stream import MakeReader
 
 logger = logging.getLogger(__name__)
 
@@ -77,8 +73,8 @@ def _read_task(positions_GB: np.ndarray) -> ReadTask:
 class DecodeActor:
     """The callable of the actor pool: one planned micro-batch in, one block out."""
 
-    def __init__(self, videos: ray.ObjectRef, **reader: Any) -> None:
-        self._reader = MicroBatchReader(ray.get(videos), **reader)
+    def __init__(self, rows: ray.ObjectRef, make_reader: MakeReader, **options: Any) -> None:
+        self._reader = make_reader(ray.get(rows), **options)
 
     def __call__(self, planned: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         (positions_B,) = planned["positions_B"]
@@ -87,20 +83,19 @@ class DecodeActor:
 
 def build_dataset(
     positions_GB: np.ndarray,
-    videos: ray.ObjectRef,
-    storage: Storage,
-    sample: SampleConfig,
+    rows: ray.ObjectRef,
+    make_reader: MakeReader,
     *,
     epoch: int,
-    pool: DecodePool,
-    fetch_threads: int,
     same_draws_every: int | None,
+    pool: DecodePool,
+    sample_bytes: int,
     consumers: int,
     in_order: bool,
 ) -> ray.data.Dataset:
-    """The lazy dataset of the micro-batches `positions_GB`; `videos` is the catalog table in the object store."""
+    """The lazy dataset of the micro-batches `positions_GB` of `rows`, a table in the object store."""
     _warn_of_a_small_object_store(
-        block_bytes=positions_GB.shape[1] * math.prod(sample.clip_shape),
+        block_bytes=positions_GB.shape[1] * sample_bytes,
         blocks=_BLOCKS_PER_ACTOR * pool.min_actors + _BLOCKS_PER_CONSUMER * consumers,
     )
     context = DataContext.get_current().copy()
@@ -110,13 +105,7 @@ def build_dataset(
     context.execution_no_progress_timeout_s = _NO_PROGRESS_TIMEOUT_S
     context.enable_progress_bars = False
     source = PlanSource(positions_GB)
-    reader = {
-        "storage": storage,
-        "config": sample,
-        "epoch": epoch,
-        "fetch_threads": fetch_threads,
-        "same_draws_every": same_draws_every,
-    }
+    options = {"make_reader": make_reader, "epoch": epoch, "same_draws_every": same_draws_every}
     with DataContext.current(context), warnings.catch_warnings():
         # Named arguments for max_restarts and max_task_retries are announced but not there; their defaults are endless.
         warnings.filterwarnings("ignore", message=".*ray_remote_args.*")
@@ -126,7 +115,7 @@ def build_dataset(
             batch_size=None,
             batch_format="numpy",
             compute=ActorPoolStrategy(min_size=pool.min_actors, max_size=pool.max_actors),
-            fn_constructor_kwargs={"videos": videos, **reader},
+            fn_constructor_kwargs={"rows": rows, **options},
             num_cpus=pool.cpus_per_actor,
             memory=pool.memory_per_actor,
             max_restarts=_ACTOR_RESTARTS,

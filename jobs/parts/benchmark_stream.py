@@ -13,8 +13,8 @@ from pipelines.batch_reader import MicroBatchReader
 from pipelines.catalog import Catalog
 from pipelines.decoders import Decoder
 from pipelines.sample import SampleConfig
-from pipelines.stream import StreamConfig, VideoStream, eligible_videos
 from pipelines.stream import batches as read_batches
+from pipelines.video_stream import VideoStreamConfig, eligible_videos, stream_of
 
 # Not counted: when nothing is left to start, Ray ends decode actors, and their CPU time goes with them.
 _LAST_BATCHES = 16
@@ -43,14 +43,14 @@ def stream_rate(
 
     Returns clips_per_cpu_second over all processes, clips_per_second by the clock and first_batch_seconds.
     """
-    config = StreamConfig(
+    config = VideoStreamConfig(
         catalog=catalog.root,
         sample=SampleConfig(decoder=decoder),
         min_actors=actors,
         max_actors=actors,
         cpus_per_actor=0.5,
     )
-    stream = VideoStream(config, catalog)
+    stream = stream_of(catalog, config)
     consumed = np.full(stream.num_samples, is_empty)
     consumed[0] = False
     begin = time.monotonic()

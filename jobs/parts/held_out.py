@@ -39,7 +39,7 @@ def read_batch(config: HeldOutConfig) -> PretrainingBatch:
 def batch_of(catalog: Catalog, config: HeldOutConfig) -> PretrainingBatch:
     """As `read_batch`, from a catalog that is loaded already."""
     from pipelines.batch_reader import read_held_out
-    from pipelines.stream import eligible_videos
+    from pipelines.video_stream import eligible_videos
 
     videos = eligible_videos(catalog, config.split, config.sample.clip)
     positions = np.unique(np.linspace(0, len(videos) - 1, min(config.clips, len(videos))).round().astype(int))

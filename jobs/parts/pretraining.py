@@ -26,7 +26,7 @@ from pipelines.clips import ClipConfig
 from pipelines.sample import SampleConfig
 from pipelines.storage import ObjectMissing, Storage
 from pipelines.storage import home as default_home
-from pipelines.stream import StreamConfig, judged_videos
+from pipelines.video_stream import VideoStreamConfig, judged_videos
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ def training_run(
 ) -> TrainingRun:
     """What the cluster is asked to do."""
     actors = decode_actors(config, capacity)
-    stream = StreamConfig(
+    stream = VideoStreamConfig(
         catalog=catalog_uri,
         split=TRAINING_SPLIT,
         sample=sample_config(config),
@@ -119,7 +119,7 @@ def training_run(
         name=name,
         run_directory=run_directory,
         task=Reference("models.masked_autoencoder:build", config.model),
-        stream=Reference("pipelines.stream:build_stream", stream),
+        stream=Reference("pipelines.video_stream:build_stream", stream),
         probes=(("held_out", Reference("jobs.parts.held_out:build_held_out_loss", held_out(config, catalog_uri))),),
         optimizer=config.optimizer,
         engine=config.engine,

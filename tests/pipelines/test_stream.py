@@ -14,11 +14,13 @@ import pyarrow as pa
 import pytest
 
 from models.tokens import PRETRAINING_BATCH, check_batch
-from pipelines.stream import StreamConfig, VideoStream, batches, eligible_videos, judged_videos
+from pipelines import video_stream
+from pipelines.stream import SampleStream, batches
+from pipelines.video_stream import VideoStreamConfig, eligible_videos, judged_videos
 from tests.pipelines.stream_corpus import SAMPLE, Deadly, FakeCatalog, Locked, grey, with_column, write_corpus
 
 VIDEOS = 37
-CONFIG = StreamConfig(catalog="unused", sample=SAMPLE, min_actors=2, max_actors=2, cpus_per_actor=0.5)
+CONFIG = VideoStreamConfig(catalog="unused", sample=SAMPLE, min_actors=2, max_actors=2, cpus_per_actor=0.5)
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,9 @@ def cluster() -> Iterator[None]:
     ray.shutdown()
 
 
-def consume(stream: VideoStream, plan: Plan, *, epoch: int = 0, consumed: np.ndarray | None = None) -> list[list[dict]]:
+def consume(
+    stream: SampleStream, plan: Plan, *, epoch: int = 0, consumed: np.ndarray | None = None
+) -> list[list[dict]]:
     """Every batch of every consumer, copied."""
     marks = np.zeros(stream.num_samples, bool) if consumed is None else consumed
     iterators = stream.dataset(epoch, marks, plan).streaming_split(plan.workers, equal=False)
@@ -55,8 +59,8 @@ def ids(split: list[dict]) -> list[int]:
     return [int(sample_id) for batch in split for sample_id in batch["sample_id_B"]]
 
 
-def stream_of(catalog: FakeCatalog, **fields) -> VideoStream:
-    return VideoStream(replace(CONFIG, **fields), catalog)
+def stream_of(catalog: FakeCatalog, **fields) -> SampleStream:
+    return video_stream.stream_of(catalog, replace(CONFIG, **fields))
 
 
 @pytest.mark.parametrize("left", [VIDEOS, 20, 1])
