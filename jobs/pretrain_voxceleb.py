@@ -23,10 +23,11 @@ def main() -> None:
     from cluster.checkpoint import CheckpointError
     from cluster.failures import TrainingError
     from jobs.parts.pretraining import pretrain
+    from jobs.parts.video_pretraining import prepare
     from pipelines.storage import StorageError
 
     try:
-        pretrain(command)
+        pretrain(command, prepare)
     except (CheckpointError, StorageError, TrainingError, ValueError) as error:
         sys.exit(f"error: {error}")
 

@@ -1,14 +1,14 @@
-"""A pre-training run from its config: corpus, stream, task and probe put together, trained, and pictured."""
+"""A pre-training run from its config: data prepared, a model trained, pictures drawn. What is learned from what is
+known to the `Pretraining` of each job."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import logging
-from dataclasses import asdict, replace
-from typing import Any
-
-import pyarrow.compute as pc
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, Protocol, TypeVar
 
 from cluster.ledger import QUARANTINE
 from cluster.preflight import Capacity, Demand, InsufficientResources, cluster_capacity
@@ -17,60 +17,85 @@ from cluster.runtime import print_result, ray_session
 from cluster.sinks import read_rows, to_lines
 from cluster.trainer import TrainingResult, TrainingRun, fit
 from jobs.config import to_json
-from jobs.parts.catalog import prepare_catalog
 from jobs.parts.command_line import Command
-from jobs.parts.held_out import HeldOutConfig, batch_of
-from jobs.parts.pretrain_config import PretrainConfig
-from pipelines.catalog import OK, Catalog
-from pipelines.clips import ClipConfig
-from pipelines.sample import SampleConfig
+from jobs.parts.run_config import RunConfig
 from pipelines.storage import ObjectMissing, Storage
 from pipelines.storage import home as default_home
-from pipelines.video_stream import VideoStreamConfig, judged_videos
 
 logger = logging.getLogger(__name__)
 
+Config = TypeVar("Config", bound=RunConfig)
 TRAINING_SPLIT, HELD_OUT_SPLIT = "dev", "test"
 
 
-def pretrain(command: Command[PretrainConfig]) -> None:
+class Pretraining(Protocol):
+    """What a run learns from what, once its data are there."""
+
+    fingerprint: str
+    """Of the data."""
+
+    def task(self) -> Reference:
+        """A cluster.protocols.Task."""
+        ...
+
+    def stream(self, actors: int) -> Reference:
+        """A cluster.protocols.Stream with as many decode actors."""
+        ...
+
+    def probe(self) -> Reference:
+        """A cluster.protocols.Probe: the loss on the held-out batch."""
+        ...
+
+    def unusable(self) -> list[dict[str, Any]]:
+        """Videos that belong to no epoch, as rows {sample_id, uri, reason, detail}."""
+        ...
+
+    def draw_pictures(self, run_directory: Storage) -> dict[str, Any]:
+        """Reconstructions of the held-out clips, into `pictures/`. Returns psnr_* and "pictures", their names."""
+        ...
+
+
+def pretrain(command: Command[Config], prepare: Callable[[Config, Storage], Pretraining]) -> None:
     """Trains, or resumes, or finds the run finished; draws its pictures; prints the result as the last line.
+
+    `prepare` is called with the config and the home, when Ray is up.
 
     Raises ValueError when the name belongs to a run with another config, and what `cluster.trainer.fit` raises.
     """
     config = command.config
     home = Storage(command.home) if command.home else default_home()
     with ray_session():
-        uri, catalog = prepare_catalog(config.corpus, home)
-        name = command.name or run_name(config, catalog)
+        work = prepare(config, home)
+        name = command.name or run_name(config, work.fingerprint)
         run_directory = home.child("runs", name)
         check_same_run(run_directory, config)
         result = finished_result(run_directory)
         if result is not None:
             logger.info("run %s is finished; this is its result", name)
         else:
-            run = training_run(config, uri, name, run_directory.uri, cluster_capacity())
-            unusable = record_unusable(catalog, config.clip, run_directory)
-            result = summarize(fit(run)) | {"unusable": unusable}
+            run = training_run(config, work, name, run_directory.uri, cluster_capacity())
+            unusable = work.unusable()
+            record_unusable(unusable, run_directory)
+            result = summarize(fit(run)) | {"unusable": len(unusable)}
     if result.get("is_finished") and "psnr_model" not in result:
-        result |= draw_pictures(config, catalog, uri, run_directory)
+        result |= work.draw_pictures(run_directory)
     print_result(result, run_directory if result["is_finished"] else None)
 
 
-def run_name(config: PretrainConfig, catalog: Catalog) -> str:
+def run_name(config: RunConfig, fingerprint: str) -> str:
     """Recipe and hash of what is learned from what: the same command finds its run again."""
-    key = json.dumps([to_json(config.learning()), catalog.fingerprint], sort_keys=True)
+    key = json.dumps([to_json(config.learning()), fingerprint], sort_keys=True)
     return f"{config.recipe}-{hashlib.sha256(key.encode()).hexdigest()[:10]}"
 
 
-def check_same_run(run_directory: Storage, config: PretrainConfig) -> None:
+def check_same_run(run_directory: Storage, config: RunConfig) -> None:
     """Raises ValueError, naming the fields, when the directory holds a run that learns something else."""
     try:
         recorded = json.loads(run_directory.read("run.json"))["config"]
     except ObjectMissing:
         return
     wanted = to_json(config.learning())
-    learned = set(wanted) - set(PretrainConfig.PLACEMENT)
+    learned = set(wanted) - set(config.PLACEMENT)
     changed = sorted(field for field in learned if recorded.get(field) != wanted[field])
     if changed:
         raise ValueError(
@@ -86,41 +111,24 @@ def finished_result(run_directory: Storage) -> dict[str, Any] | None:
         return None
 
 
-def record_unusable(catalog: Catalog, clip: ClipConfig, run_directory: Storage) -> int:
-    """Opens the run's quarantine table with the videos that belong to no epoch, because their file is broken or `clip`
-    drops them: in epoch -1, before any is read for training; the ledger appends to it. Returns how many there are."""
-    videos = judged_videos(catalog, clip)
-    table = videos.filter(pc.not_equal(videos["status"], OK))
-    if table.num_rows and not run_directory.exists(QUARANTINE):
-        columns = table.select(["sample_id", "uri", "status", "detail"]).rename_columns(
-            ["sample_id", "uri", "reason", "detail"]
-        )
-        rows = [{"step": 0, "epoch": -1, **row} for row in columns.to_pylist()]
-        run_directory.write(QUARANTINE, to_lines(rows))
-    return table.num_rows
+def record_unusable(unusable: list[dict[str, Any]], run_directory: Storage) -> None:
+    """Opens the run's quarantine table with the videos that belong to no epoch: in epoch -1, before any is read for
+    training; the ledger appends to it."""
+    if unusable and not run_directory.exists(QUARANTINE):
+        run_directory.write(QUARANTINE, to_lines([{"step": 0, "epoch": -1, **row} for row in unusable]))
 
 
 def training_run(
-    config: PretrainConfig, catalog_uri: str, name: str, run_directory: str, capacity: Capacity
+    config: RunConfig, work: Pretraining, name: str, run_directory: str, capacity: Capacity
 ) -> TrainingRun:
     """What the cluster is asked to do."""
     actors = decode_actors(config, capacity)
-    stream = VideoStreamConfig(
-        catalog=catalog_uri,
-        split=TRAINING_SPLIT,
-        sample=sample_config(config),
-        min_actors=actors,
-        max_actors=actors,
-        cpus_per_actor=config.decode.cpus_per_actor,
-        passes_per_epoch=config.passes_per_epoch,
-        overfit=config.overfit,
-    )
     return TrainingRun(
         name=name,
         run_directory=run_directory,
-        task=Reference("models.masked_autoencoder:build", config.model),
-        stream=Reference("pipelines.video_stream:build_stream", stream),
-        probes=(("held_out", Reference("jobs.parts.held_out:build_held_out_loss", held_out(config, catalog_uri))),),
+        task=work.task(),
+        stream=work.stream(actors),
+        probes=(("held_out", work.probe()),),
         optimizer=config.optimizer,
         engine=config.engine,
         workers=config.workers,
@@ -135,7 +143,7 @@ def training_run(
     )
 
 
-def decode_actors(config: PretrainConfig, capacity: Capacity) -> int:
+def decode_actors(config: RunConfig, capacity: Capacity) -> int:
     """As many as asked for, or as fit beside the training workers. Raises InsufficientResources when none does."""
     if config.decode.num_actors is not None:
         return config.decode.num_actors
@@ -151,22 +159,16 @@ def decode_actors(config: PretrainConfig, capacity: Capacity) -> int:
     return actors
 
 
-def sample_config(config: PretrainConfig) -> SampleConfig:
-    return SampleConfig(
-        clip=config.clip,
-        crop=config.crop,
-        mask=config.mask,
-        geometry=config.model.geometry,
-        clips_per_video=config.clips_per_video,
-        seed=config.seed,
-        decoder=config.decode.decoder,
-    )
-
-
-def held_out(config: PretrainConfig, catalog_uri: str) -> HeldOutConfig:
-    """One mask for each clip, whatever training draws."""
-    sample = replace(sample_config(config), clips_per_video=1)
-    return HeldOutConfig(catalog_uri, HELD_OUT_SPLIT, config.held_out_clips, sample)
+def stream_fields(config: RunConfig, actors: int) -> dict[str, Any]:
+    """The fields of a StreamConfig that a run's config decides."""
+    return {
+        "split": TRAINING_SPLIT,
+        "min_actors": actors,
+        "max_actors": actors,
+        "cpus_per_actor": config.decode.cpus_per_actor,
+        "passes_per_epoch": config.passes_per_epoch,
+        "overfit": config.overfit,
+    }
 
 
 def summarize(result: TrainingResult) -> dict[str, Any]:
@@ -177,26 +179,10 @@ def summarize(result: TrainingResult) -> dict[str, Any]:
     return line | {name.replace("/", "_"): metrics[name] for name in names if name in metrics}
 
 
-def draw_pictures(config: PretrainConfig, catalog: Catalog, catalog_uri: str, run_directory: Storage) -> dict[str, Any]:
-    """Reconstructions of the held-out clips and the curves of the run, into pictures/; their numbers and names."""
+def write_curves(run_directory: Storage, *, step: int, title: str) -> str:
+    """Draws the losses of the run up to a step into pictures/curves.png; returns its address."""
     from jobs.parts.curves import draw_curves
-    from jobs.parts.reconstruction_report import make_reconstruction
-    from jobs.parts.trained import load_trained
 
     pictures = run_directory.child("pictures")
-    batch = batch_of(catalog, held_out(config, catalog_uri))
-    uris = catalog.table["uri"].to_pylist()
-    trained = load_trained(run_directory.uri)
-    drawn = make_reconstruction(
-        trained.model(),
-        batch,
-        pictures,
-        names=[uris[sample_id] for sample_id in batch["sample_id_B"]],
-        checkpoint=trained.name,
-        mask=config.mask,
-        clip=config.clip,
-    )
-    rows = read_rows(run_directory, "metrics.jsonl", trained.step)
-    pictures.write("curves.png", draw_curves(rows, title=trained.name))
-    psnr = {name: round(value, 3) for name, value in drawn.metrics.items() if name.startswith("psnr_")}
-    return psnr | {"pictures": [pictures.full(name) for name in (*drawn.files, "curves.png")]}
+    pictures.write("curves.png", draw_curves(read_rows(run_directory, "metrics.jsonl", step), title=title))
+    return pictures.full("curves.png")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from jobs.parts.catalog import stored_catalogs
 from jobs.parts.held_out import batch_of
-from jobs.parts.pretraining import held_out
 from jobs.parts.trained import Trained
+from jobs.parts.video_pretraining import held_out
 from models.tokens import PretrainingBatch
 from pipelines.catalog import Catalog
 from pipelines.storage import Storage, home

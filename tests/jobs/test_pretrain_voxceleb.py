@@ -15,6 +15,7 @@ from cluster.runtime import ray_session
 from jobs.parts.command_line import Command
 from jobs.parts.pretrain_config import CorpusConfig, PretrainConfig
 from jobs.parts.pretraining import pretrain
+from jobs.parts.video_pretraining import prepare
 from pipelines.storage import Storage
 from tests.jobs.tiny import tiny_config
 from tests.pipelines.media import ERROR_PAGE, sound_only, video
@@ -71,7 +72,7 @@ def config_for(corpus: Storage) -> PretrainConfig:
 
 
 def run_job(config: PretrainConfig, capsys: pytest.CaptureFixture, *, name: str, home: Storage) -> dict:
-    pretrain(Command(config, name=name, home=home.uri))
+    pretrain(Command(config, name=name, home=home.uri), prepare)
     return json.loads(capsys.readouterr().out.splitlines()[-1])
 
 

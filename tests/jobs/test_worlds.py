@@ -15,6 +15,7 @@ from cluster.sinks import read_rows
 from jobs.parts.command_line import Command
 from jobs.parts.pretrain_config import CorpusConfig, PretrainConfig
 from jobs.parts.pretraining import pretrain
+from jobs.parts.video_pretraining import prepare
 from pipelines.storage import Storage
 from tests.jobs.tiny import tiny_config
 from tests.pipelines.media import video
@@ -51,7 +52,7 @@ def losses(config: PretrainConfig, home: Path, *, workers: int, stage: int, micr
     engine = EngineConfig(zero_stage=stage, precision="fp32", micro_batch=micro_batch)
     placed = WorkersConfig(num_workers=workers, cpus_per_worker=0.5, deterministic=True)
     name = f"{workers}-{stage}"
-    pretrain(Command(replace(config, engine=engine, workers=placed), name=name, home=str(home)))
+    pretrain(Command(replace(config, engine=engine, workers=placed), name=name, home=str(home)), prepare)
     rows = read_rows(Storage(str(home / "runs" / name)), "metrics.jsonl", STEPS)
     return np.array([row["loss/total"] for row in rows if "loss/total" in row])
 

@@ -1,0 +1,86 @@
+"""Pre-training on single videos: the corpus, the stream, the model and the pictures of `jobs/pretrain_voxceleb.py`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pyarrow.compute as pc
+
+from cluster.protocols import Reference
+from jobs.parts.catalog import prepare_catalog
+from jobs.parts.held_out import HeldOutConfig, batch_of
+from jobs.parts.pretrain_config import PretrainConfig
+from jobs.parts.pretraining import HELD_OUT_SPLIT, stream_fields, write_curves
+from pipelines.catalog import OK, Catalog
+from pipelines.sample import SampleConfig
+from pipelines.storage import Storage
+from pipelines.video_stream import VideoStreamConfig, judged_videos
+
+
+def prepare(config: PretrainConfig, home: Storage) -> VideoPretraining:
+    """The corpus found or rendered, and cataloged. Ray must be up."""
+    return VideoPretraining(config, *prepare_catalog(config.corpus, home))
+
+
+class VideoPretraining:
+    """A masked autoencoder on the videos of a catalog (see jobs.parts.pretraining.Pretraining)."""
+
+    def __init__(self, config: PretrainConfig, catalog_uri: str, catalog: Catalog) -> None:
+        self.config, self.catalog_uri, self.catalog = config, catalog_uri, catalog
+        self.fingerprint = catalog.fingerprint
+
+    def task(self) -> Reference:
+        return Reference("models.masked_autoencoder:build", self.config.model)
+
+    def stream(self, actors: int) -> Reference:
+        fields = stream_fields(self.config, actors)
+        config = VideoStreamConfig(catalog=self.catalog_uri, sample=sample_config(self.config), **fields)
+        return Reference("pipelines.video_stream:build_stream", config)
+
+    def probe(self) -> Reference:
+        return Reference("jobs.parts.held_out:build_held_out_loss", held_out(self.config, self.catalog_uri))
+
+    def unusable(self) -> list[dict[str, Any]]:
+        videos = judged_videos(self.catalog, self.config.clip)
+        table = videos.filter(pc.not_equal(videos["status"], OK)).select(["sample_id", "uri", "status", "detail"])
+        return table.rename_columns(["sample_id", "uri", "reason", "detail"]).to_pylist()
+
+    def draw_pictures(self, run_directory: Storage) -> dict[str, Any]:
+        from jobs.parts.reconstruction_report import make_reconstruction
+        from jobs.parts.trained import load_trained
+
+        pictures = run_directory.child("pictures")
+        batch = batch_of(self.catalog, held_out(self.config, self.catalog_uri))
+        uris = self.catalog.table["uri"].to_pylist()
+        trained = load_trained(run_directory.uri)
+        drawn = make_reconstruction(
+            trained.model(),
+            batch,
+            pictures,
+            names=[uris[sample_id] for sample_id in batch["sample_id_B"]],
+            checkpoint=trained.name,
+            mask=self.config.mask,
+            clip=self.config.clip,
+        )
+        curves = write_curves(run_directory, step=trained.step, title=trained.name)
+        psnr = {name: round(value, 3) for name, value in drawn.metrics.items() if name.startswith("psnr_")}
+        return psnr | {"pictures": [*(pictures.full(name) for name in drawn.files), curves]}
+
+
+def sample_config(config: PretrainConfig) -> SampleConfig:
+    return SampleConfig(
+        clip=config.clip,
+        crop=config.crop,
+        mask=config.mask,
+        geometry=config.model.geometry,
+        clips_per_video=config.clips_per_video,
+        seed=config.seed,
+        decoder=config.decode.decoder,
+    )
+
+
+def held_out(config: PretrainConfig, catalog_uri: str) -> HeldOutConfig:
+    """One mask for each clip, whatever training draws."""
+    sample = replace(sample_config(config), clips_per_video=1)
+    return HeldOutConfig(catalog_uri, HELD_OUT_SPLIT, config.held_out_clips, sample)
