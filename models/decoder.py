@@ -1,8 +1,9 @@
-"""The light decoder of VideoMAE (arXiv 2203.12602): visible tokens and mask tokens in, predictions for the masked out.
+"""The light decoder of VideoMAE (arXiv 2203.12602): visible tokens and mask tokens in, predictions out.
 
 VideoMAE's decoders are, by size of the encoder (width, blocks, heads): small 192, 4, 3; base, and MAE-DFER, 384, 4, 6;
 large 512, 12, 8; huge 640, 12, 8. MAE-DFER's "two linear heads" for appearance and motion are the two halves of the
-one linear head. Differences from the original code: none in the function computed.
+one linear head. MAURA's may read all tokens, learn positions and be told a view. Differences from the original code:
+none in the function computed.
 """
 
 from __future__ import annotations
@@ -11,21 +12,37 @@ import torch
 from torch import Tensor, nn
 
 from models.blocks import Block, LayerNorm, run_blocks
-from models.cubes import sinusoid_table
+from models.config import Positions
 from models.initialisation import init_layers, init_token
+from models.positions import PositionEmbedding
 
 
 class Decoder(nn.Module):
-    def __init__(self, *, num_tokens: int, width: int, depth: int, heads: int, values: int) -> None:
+    def __init__(
+        self,
+        *,
+        num_tokens: int,
+        width: int,
+        depth: int,
+        heads: int,
+        values: int,
+        position_embedding: Positions = "sinusoid",
+        num_views: int = 0,
+        predicts_visible: bool = False,
+    ) -> None:
         """
         Args:
             num_tokens: tokens of a whole clip (N).
-            values: numbers predicted for each masked token.
+            values: numbers predicted for each token.
+            num_views: views that the decoder can be told to draw; 0: it is not told.
+            predicts_visible: the head reads all tokens instead of the masked ones.
         """
         super().__init__()
         self.recompute = False
         self.mask_token = nn.Parameter(torch.empty(width))
-        self.register_buffer("position_ND", sinusoid_table(num_tokens, width), persistent=False)
+        self.pos_embed = PositionEmbedding(position_embedding, num_tokens=num_tokens, width=width)
+        self.view_embed = nn.Embedding(num_views, width) if num_views else None
+        self.predicts_visible = predicts_visible
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
         self.norm = LayerNorm(width)
         self.head = nn.Linear(width, values)
@@ -34,11 +51,34 @@ class Decoder(nn.Module):
     def init_weights(self) -> None:
         init_layers(self, "xavier", query_apart=False)
         init_token(self.mask_token)
-        self.position_ND.copy_(sinusoid_table(*self.position_ND.shape))
+        self.pos_embed.init_weights()
+        if self.view_embed is not None:
+            init_token(self.view_embed.weight)
 
-    def forward(self, visible_BVD: Tensor, visible_BV: Tensor, masked_BM: Tensor) -> Tensor:
-        """Predictions [B, M, values] for the masked token ids, from encoded visible tokens and their ids (int64)."""
-        position_ND = self.position_ND.to(self.mask_token.dtype)  # some engines cast weights and leave buffers alone
-        x_BND = torch.cat([visible_BVD + position_ND[visible_BV], self.mask_token + position_ND[masked_BM]], dim=1)
+    def no_weight_decay(self) -> set[str]:
+        """Full names of parameters with two or more axes that are not decayed."""
+        names = {"pos_embed.weight"} if self.pos_embed.is_learned else set()
+        return names if self.view_embed is None else names | {"view_embed.weight"}
+
+    def predicted_ids(self, visible_BV: Tensor, masked_BM: Tensor) -> Tensor:
+        """Ids [B, P] of the tokens that `forward` predicts, in its order."""
+        return torch.cat([visible_BV, masked_BM], dim=1) if self.predicts_visible else masked_BM
+
+    def forward(
+        self, visible_BVD: Tensor, visible_BV: Tensor, masked_BM: Tensor, view_B: Tensor | None = None
+    ) -> Tensor:
+        """Predictions [B, P, values], for `predicted_ids`, from encoded visible tokens and their ids (int64).
+
+        Args:
+            view_B: the view to draw (int64), of a decoder that has views.
+        """
+        x_BND = torch.cat([visible_BVD + self._positions(visible_BV), self.mask_token + self._positions(masked_BM)], 1)
+        if self.view_embed is not None:
+            x_BND = x_BND + self.view_embed(view_B)[:, None]
         x_BND = run_blocks(self.blocks, x_BND, recompute=self.recompute)
-        return self.head(self.norm(x_BND[:, visible_BV.shape[1] :]))
+        read_BPD = x_BND if self.predicts_visible else x_BND[:, visible_BV.shape[1] :]
+        return self.head(self.norm(read_BPD))
+
+    def _positions(self, token_id_BV: Tensor) -> Tensor:
+        """In the dtype of the weights: some engines cast those and leave buffers alone."""
+        return self.pos_embed(token_id_BV).to(self.mask_token.dtype)

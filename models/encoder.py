@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from models.blocks import LayerNorm, run_blocks
-from models.cubes import CubeEmbedding, sinusoid_table, take, to_cubes
+from models.config import Positions
+from models.cubes import CubeEmbedding, take, to_cubes
 from models.initialisation import init_layers
+from models.positions import PositionEmbedding
 from models.tokens import ClipGeometry
 
 HEAD_SCALE = 0.001
@@ -28,14 +30,14 @@ class VideoEncoder(nn.Module):
     num_prefix_tokens = 0
     query_apart = False  # see initialisation.init_layers
 
-    def __init__(self, *, geometry: ClipGeometry, width: int, num_classes: int) -> None:
+    def __init__(self, *, geometry: ClipGeometry, width: int, num_classes: int, position_embedding: Positions) -> None:
         super().__init__()
         self.geometry = geometry
         self.embed_dim = self.num_features = width
         self.num_classes = num_classes
         self.recompute = False
         self.patch_embed = CubeEmbedding(geometry, width)
-        self.register_buffer("position_ND", sinusoid_table(geometry.num_tokens, width), persistent=False)
+        self.pos_embed = PositionEmbedding(position_embedding, num_tokens=geometry.num_tokens, width=width)
         self.blocks = nn.ModuleList()
         self.norm = nn.Identity() if num_classes else LayerNorm(width)
         self.fc_norm = LayerNorm(width) if num_classes else nn.Identity()
@@ -46,7 +48,7 @@ class VideoEncoder(nn.Module):
         """Draw every parameter from torch's global generator; refill the buffers that weight files leave out."""
         scheme = "truncated_normal" if self.num_classes else "xavier"
         init_layers(self, scheme, query_apart=self.query_apart)
-        self.position_ND.copy_(sinusoid_table(*self.position_ND.shape))
+        self.pos_embed.init_weights()
         if self.num_classes:
             with torch.no_grad():
                 self.head.weight.mul_(HEAD_SCALE)
@@ -90,16 +92,16 @@ class VideoEncoder(nn.Module):
 
     def no_weight_decay(self) -> set[str]:
         """Full names of parameters with two or more axes that are not decayed."""
-        return set()
+        return {"pos_embed.weight"} if self.pos_embed.is_learned else set()
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Patterns over full parameter names that timm turns into layers: embedding, blocks, then norm and head."""
         blocks = r"^blocks" if coarse else [(r"^blocks\.(\d+)", None), (r"^norm", MATCH_PREVIOUS_GROUP)]
-        return {"stem": r"^patch_embed|^representative_tokens", "blocks": blocks}
+        return {"stem": r"^patch_embed|^pos_embed|^representative_tokens", "blocks": blocks}
 
     def positions(self, token_id_BV: Tensor) -> Tensor:
         """Positions [B, V, D] in the dtype of the weights: some engines cast those and leave buffers alone."""
-        return self.position_ND[token_id_BV].to(self.patch_embed.bias.dtype)
+        return self.pos_embed(token_id_BV).to(self.patch_embed.bias.dtype)
 
     def _run_blocks(self, x: Tensor, *arguments: Any) -> Tensor:
         return run_blocks(self.blocks, x, *arguments, recompute=self.recompute)

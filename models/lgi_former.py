@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from models.attention import CrossAttention, SelfAttention
 from models.blocks import LayerNorm, feed_forward
 from models.checks import is_broken
-from models.config import Variant
+from models.config import Positions, Variant
 from models.cubes import take
 from models.encoder import VideoEncoder, refuse_timm_weights
 from models.initialisation import init_token
@@ -91,6 +91,7 @@ class LGIFormer(VideoEncoder):
         region: Grid = (2, 5, 10),
         variant: Variant = "full",
         global_pool: Literal["representative", "local"] = "representative",
+        position_embedding: Positions = "sinusoid",
         num_classes: int = 0,
         drop_path_rate: float = 0.0,
     ) -> None:
@@ -100,10 +101,16 @@ class LGIFormer(VideoEncoder):
             region: tokens (time, rows, columns) of a region; must tile the grid (MAE-DFER Table 4).
             variant: which attention stages a block has (MAE-DFER Table 3).
             global_pool: tokens whose mean is classified (MAE-DFER Table 5).
+            position_embedding: fixed sinusoids, or vectors learned with the rest.
             num_classes: classes of the head; 0: the encoder of pre-training, without a head.
             drop_path_rate: stochastic depth of the last block, rising from 0 in equal steps.
         """
-        super().__init__(geometry=geometry or ClipGeometry(), width=width, num_classes=num_classes)
+        super().__init__(
+            geometry=geometry or ClipGeometry(),
+            width=width,
+            num_classes=num_classes,
+            position_embedding=position_embedding,
+        )
         self.region = region
         self.global_pool = global_pool
         self.register_buffer("region_N", self._region_table(), persistent=False)
@@ -154,7 +161,7 @@ class LGIFormer(VideoEncoder):
         return (representative_BGD if self.global_pool == "representative" else local_BVD).mean(1)
 
     def no_weight_decay(self) -> set[str]:
-        return {"representative_tokens.weight"}
+        return super().no_weight_decay() | {"representative_tokens.weight"}
 
 
 def _build(pretrained: bool, arguments: dict[str, Any], **size: int) -> LGIFormer:

@@ -1,7 +1,8 @@
 """Masked autoencoder for face video: VideoMAE (arXiv 2203.12602) and MAE-DFER (arXiv 2307.02227), by config.
 
 A training task as the loop sees it: uint8 clips and visible token ids in, weighted losses out. Shape letters beside
-those of models.tokens: M masked tokens. Inside, each clip stands once for every mask drawn for it, and B counts those.
+those of models.tokens: M masked tokens; P predicted ones, which are the masked, or all in models.multi_view. Inside,
+each clip stands once for every mask drawn for it, and B counts those.
 
 Differences from the papers: a target of one half (appearance, motion) has a head of that half alone, where the
 originals predict both and ignore one. Mask and representative tokens are not decayed (MAE-DFER's list misses the
@@ -18,12 +19,13 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from models.checks import is_broken
-from models.config import MaskedAutoencoderConfig
+from models.config import MaskedAutoencoderConfig, MultiViewConfig
 from models.cubes import normalize_pixels, take, to_cubes
 from models.decoder import Decoder
 from models.parameters import weight_decay_groups
 from models.registry import create_encoder
 from models.targets import make_target, target_values
+from models.tokens import ClipGeometry
 
 
 def build(config: MaskedAutoencoderConfig) -> MaskedAutoencoder:
@@ -50,12 +52,22 @@ def take_by_mask(x_CNK: Tensor, index_BM: Tensor) -> Tensor:
     return rearrange(chosen, "c (r m) k -> (c r) m k", r=len(index_BM) // clips)
 
 
+def uint8_cubes(clip_BTHWC: Tensor, geometry: ClipGeometry) -> Tensor:
+    """Cubes [B, N, K] of clips. Raises ValueError unless these are uint8 and have the geometry's size."""
+    if clip_BTHWC.dtype != torch.uint8:
+        raise ValueError(f"clips must be uint8 RGB, these are {clip_BTHWC.dtype}")
+    return to_cubes(clip_BTHWC, geometry)
+
+
 class Cut(NamedTuple):
-    """Clips taken apart by their masks; a clip stands once for each of its masks, except in `cubes`."""
+    """Clips taken apart by their masks; a clip stands once for each of its masks, except in the cubes."""
 
     cubes: Tensor  # uint8 [clips, N, K]
+    target_cubes: Tensor  # uint8 [clips, N, K], to be predicted; here the same
     visible_BV: Tensor  # int64
     masked_BM: Tensor  # int64
+    predicted_BP: Tensor  # int64
+    view_B: Tensor | None  # int64, the target view that the decoder is told, if any
 
 
 class MaskedAutoencoder(nn.Module):
@@ -66,13 +78,7 @@ class MaskedAutoencoder(nn.Module):
         self.config = config
         self.encoder = create_encoder(config.encoder, **encoder_arguments(config))
         self.encoder_to_decoder = nn.Linear(self.encoder.embed_dim, config.decoder_width, bias=False)
-        self.decoder = Decoder(
-            num_tokens=config.geometry.num_tokens,
-            width=config.decoder_width,
-            depth=config.decoder_depth,
-            heads=config.decoder_heads,
-            values=target_values(config.target, config.geometry.cube_values),
-        )
+        self.decoder = Decoder(**decoder_arguments(config))
         self.encoder.set_grad_checkpointing(config.activation_checkpointing)
         self.decoder.recompute = config.activation_checkpointing
         nn.init.xavier_uniform_(self.encoder_to_decoder.weight)
@@ -86,22 +92,22 @@ class MaskedAutoencoder(nn.Module):
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Losses of a batch (models.tokens.PretrainingBatch as tensors, with weight_B float32 [B]).
 
-        A row's loss is the mean squared error over its masked values, averaged over its R masks.
+        A row's loss is the mean squared error over its predicted values, averaged over its R masks.
 
         Returns:
             "loss", and with a joint target its two halves "loss/appearance" and "loss/motion" before Eq. 2 weighs
             them; each the sum over rows of weight times loss, a float32 scalar.
         """
-        cut = self._cut(batch["clip_BTHWC"], batch["visible_BRV"])
+        cut = self._cut(batch)
         return self._losses(self._predict(cut), cut, batch["weight_B"])
 
     @torch.no_grad()
     def zero_loss(self, batch: dict[str, Tensor]) -> Tensor:
         """The "loss" of predicting zeros for a batch, a float32 scalar: what a prediction must stay below."""
-        cut = self._cut(batch["clip_BTHWC"], batch["visible_BRV"])
+        cut = self._cut(batch)
         values = target_values(self.config.target, cut.cubes.shape[-1])
-        zeros_BMK = torch.zeros(*cut.masked_BM.shape, values, device=cut.cubes.device)
-        return self._losses(zeros_BMK, cut, batch["weight_B"])["loss"]
+        zeros_BPK = torch.zeros(*cut.predicted_BP.shape, values, device=cut.cubes.device)
+        return self._losses(zeros_BPK, cut, batch["weight_B"])["loss"]
 
     @torch.no_grad()
     def reconstruct(self, clip_BTHWC: Tensor, visible_BV: Tensor) -> tuple[Tensor, Tensor]:
@@ -110,7 +116,7 @@ class MaskedAutoencoder(nn.Module):
         `models.targets.target_to_pixels` turns them into pixels in [0, 1]; `byte_pixels`, `put` and `from_cubes` of
         `models.cubes` turn those into a clip.
         """
-        cut = self._cut(clip_BTHWC, visible_BV[:, None])
+        cut = self._cut({"clip_BTHWC": clip_BTHWC, "visible_BRV": visible_BV[:, None]})
         return self._predict(cut).float(), cut.masked_BM
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
@@ -119,31 +125,32 @@ class MaskedAutoencoder(nn.Module):
 
     def no_weight_decay(self) -> set[str]:
         """Full names of parameters with two or more axes that are not decayed."""
-        return {f"encoder.{name}" for name in self.encoder.no_weight_decay()}
+        parts = {"encoder": self.encoder, "decoder": self.decoder}
+        return {f"{part}.{name}" for part, module in parts.items() for name in module.no_weight_decay()}
 
-    def _cut(self, clip_BTHWC: Tensor, visible_BRV: Tensor) -> Cut:
-        if clip_BTHWC.dtype != torch.uint8:
-            raise ValueError(f"clips must be uint8 RGB, these are {clip_BTHWC.dtype}")
-        visible_BV = rearrange(visible_BRV.long(), "b r v -> (b r) v")
+    def _cut(self, batch: dict[str, Tensor]) -> Cut:
+        cubes = uint8_cubes(batch["clip_BTHWC"], self.config.geometry)
+        visible_BV = rearrange(batch["visible_BRV"].long(), "b r v -> (b r) v")
         masked_BM = masked_ids(visible_BV, self.config.geometry.num_tokens)
-        return Cut(to_cubes(clip_BTHWC, self.config.geometry), visible_BV, masked_BM)
+        predicted_BP = self.decoder.predicted_ids(visible_BV, masked_BM)
+        return Cut(cubes, cubes, visible_BV, masked_BM, predicted_BP, view_B=None)
 
     def _predict(self, cut: Cut) -> Tensor:
-        """Predictions [B, M, K or K / 2] in the precision of the weights."""
+        """Predictions [B, P, K or K / 2] in the precision of the weights."""
         shown_BVK = take_by_mask(cut.cubes, cut.visible_BV)
         tokens_BND = self.encoder.encode(normalize_pixels(shown_BVK), cut.visible_BV)
         visible_BVD = self.encoder_to_decoder(tokens_BND[:, self.encoder.num_prefix_tokens :])
-        return self.decoder(visible_BVD, cut.visible_BV, cut.masked_BM)
+        return self.decoder(visible_BVD, cut.visible_BV, cut.masked_BM, cut.view_B)
 
-    def _losses(self, prediction_BMK: Tensor, cut: Cut, weight_B: Tensor) -> dict[str, Tensor]:
+    def _losses(self, prediction_BPK: Tensor, cut: Cut, weight_B: Tensor) -> dict[str, Tensor]:
         num_masks = len(cut.visible_BV) // len(weight_B)
         weight_B = weight_B.float().repeat_interleave(num_masks) / num_masks
         with torch.no_grad():  # normalised before the masks choose, so once for all masks of a clip
-            target_BMK = take_by_mask(make_target(self.config.target, cut.cubes), cut.masked_BM)
-        error_BMK = mse_loss(prediction_BMK.float(), target_BMK, reduction="none")
+            target_BPK = take_by_mask(make_target(self.config.target, cut.target_cubes), cut.predicted_BP)
+        error_BPK = mse_loss(prediction_BPK.float(), target_BPK, reduction="none")
         if self.config.target != "joint":
-            return {"loss": (weight_B * error_BMK.mean((1, 2))).sum()}
-        appearance, motion = (weight_B[:, None] * error_BMK.unflatten(-1, (2, -1)).mean((1, 3))).sum(0)
+            return {"loss": (weight_B * error_BPK.mean((1, 2))).sum()}
+        appearance, motion = (weight_B[:, None] * error_BPK.unflatten(-1, (2, -1)).mean((1, 3))).sum(0)
         weight = self.config.appearance_weight
         return {
             "loss": weight * appearance + (1 - weight) * motion,
@@ -157,4 +164,24 @@ def encoder_arguments(config: MaskedAutoencoderConfig) -> dict[str, Any]:
     arguments: dict[str, Any] = {"geometry": config.geometry}
     if config.encoder.startswith("lgi_former"):
         arguments |= {"region": config.region, "variant": config.lgi_variant}
+    if isinstance(config, MultiViewConfig):
+        arguments["position_embedding"] = config.position_embedding
+    return arguments
+
+
+def decoder_arguments(config: MaskedAutoencoderConfig) -> dict[str, Any]:
+    """What the config says to the decoder's constructor."""
+    arguments: dict[str, Any] = {
+        "num_tokens": config.geometry.num_tokens,
+        "width": config.decoder_width,
+        "depth": config.decoder_depth,
+        "heads": config.decoder_heads,
+        "values": target_values(config.target, config.geometry.cube_values),
+    }
+    if isinstance(config, MultiViewConfig):
+        arguments |= {
+            "position_embedding": config.position_embedding,
+            "num_views": config.num_views if config.target_view_embedding == "learned" else 0,
+            "predicts_visible": config.loss_tokens == "all",
+        }
     return arguments

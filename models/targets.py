@@ -11,14 +11,14 @@ its odd frames are index 0 here.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from models.config import Target
 from models.cubes import unit_pixels
 
-Target = Literal["joint", "appearance", "motion", "video_mae"]
 EPSILON = 1e-6
 
 

@@ -83,6 +83,21 @@ PRETRAINING_BATCH: dict[str, tuple[str, str]] = {
 }
 
 
+class MultiViewBatch(PretrainingBatch):
+    """A micro-batch of takes, each seen from one view (clip) and to be drawn from a view (target), maybe the same."""
+
+    target_BTHWC: Any  # uint8, RGB, the instants of the clip under the same crop and flip; zero in rejected rows
+    input_view_B: Any  # int32, index of the clip's view
+    target_view_B: Any  # int32, index of the target's view
+
+
+MULTI_VIEW_BATCH: dict[str, tuple[str, str]] = PRETRAINING_BATCH | {
+    "target_BTHWC": ("uint8", "BTHWC"),
+    "input_view_B": ("int32", "B"),
+    "target_view_B": ("int32", "B"),
+}
+
+
 def check_batch(batch: dict[str, Any], contract: dict[str, tuple[str, str]]) -> None:
     """Raises ValueError naming the column unless names, dtypes and shape letters agree with `contract`."""
     if set(batch) != set(contract):

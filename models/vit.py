@@ -13,6 +13,7 @@ from timm.models import register_model
 from torch import Tensor, nn
 
 from models.blocks import Block
+from models.config import Positions
 from models.encoder import VideoEncoder, refuse_timm_weights
 from models.tokens import ClipGeometry
 
@@ -27,16 +28,23 @@ class VideoViT(VideoEncoder):
         depth: int,
         heads: int,
         geometry: ClipGeometry | None = None,
+        position_embedding: Positions = "sinusoid",
         num_classes: int = 0,
         drop_path_rate: float = 0.0,
     ) -> None:
         """
         Args:
             geometry: default 16 frames of 160x160 pixels.
+            position_embedding: fixed sinusoids, or vectors learned with the rest.
             num_classes: classes of the head; 0: the encoder of pre-training, without a head.
             drop_path_rate: stochastic depth of the last block, rising from 0 in equal steps.
         """
-        super().__init__(geometry=geometry or ClipGeometry(), width=width, num_classes=num_classes)
+        super().__init__(
+            geometry=geometry or ClipGeometry(),
+            width=width,
+            num_classes=num_classes,
+            position_embedding=position_embedding,
+        )
         rates = calculate_drop_path_rates(drop_path_rate, depth)
         self.blocks = nn.ModuleList(Block(width, heads, drop_path=rate) for rate in rates)
         self.init_weights()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from pickle import UnpicklingError
@@ -20,15 +20,21 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from models.config import MaskedAutoencoderConfig
+from models import masked_autoencoder, multi_view
+from models.config import MaskedAutoencoderConfig, MultiViewConfig
 from models.encoder import VideoEncoder
-from models.masked_autoencoder import MaskedAutoencoder, build, encoder_arguments
+from models.masked_autoencoder import MaskedAutoencoder, encoder_arguments
 from models.registry import create_encoder
 from models.tokens import ClipGeometry
 
 FORMAT = "semblance-weights-1"
 ENCODER_PREFIX = "encoder."
 Contents = Literal["encoder", "masked_autoencoder"]
+BUILDERS: dict[type[MaskedAutoencoderConfig], Callable[..., MaskedAutoencoder]] = {
+    MaskedAutoencoderConfig: masked_autoencoder.build,
+    MultiViewConfig: multi_view.build,
+}
+CONFIGS = {config.__name__: config for config in BUILDERS}
 
 
 class WeightsError(ValueError):
@@ -56,7 +62,7 @@ def export_weights(
     if path.suffix != ".safetensors":
         raise WeightsError(f"{path} must end in .safetensors")
     with torch.device("meta"):
-        expected = build(config).state_dict()
+        expected = build_model(config).state_dict()
     _check_state(state, expected, path)
     prefix = ENCODER_PREFIX if contents == "encoder" else ""
     tensors = {k.removeprefix(prefix): v.detach().cpu().contiguous() for k, v in state.items() if k.startswith(prefix)}
@@ -65,6 +71,7 @@ def export_weights(
         "contents": contents,
         "architecture": config.encoder,
         "geometry": asdict(config.geometry),
+        "config_class": type(config).__name__,
         "config": asdict(config),
         "parameters": sum(tensor.numel() for tensor in tensors.values()),
         "provenance": dict(provenance),
@@ -111,17 +118,22 @@ def load_masked_autoencoder(path: Path) -> tuple[MaskedAutoencoder, dict[str, An
     tensors, metadata = read_weights(path)
     if metadata["contents"] != "masked_autoencoder":
         raise WeightsError(f"{path} holds the {metadata['contents']} alone; export with contents='masked_autoencoder'")
-    model = build(read_config(metadata))
+    model = build_model(read_config(metadata))
     model.load_state_dict(tensors)
     return model, metadata
 
 
 def read_config(metadata: Mapping[str, Any]) -> MaskedAutoencoderConfig:
-    """The config that an exported model is built from."""
+    """The config that an exported model is built from. The first files did not name its class."""
     values = dict(metadata["config"])
     values["geometry"] = ClipGeometry(**values["geometry"])
     values["region"] = tuple(values["region"])
-    return MaskedAutoencoderConfig(**values)
+    return CONFIGS[metadata.get("config_class", MaskedAutoencoderConfig.__name__)](**values)
+
+
+def build_model(config: MaskedAutoencoderConfig) -> MaskedAutoencoder:
+    """The model that a config of any class describes, with weights drawn from torch's global generator."""
+    return BUILDERS[type(config)](config)
 
 
 def read_foreign(path: Path) -> dict[str, Tensor]:

@@ -43,9 +43,9 @@ class Trained:
 
     def model(self) -> MaskedAutoencoder:
         """The model with these weights, on the CPU."""
-        from models.masked_autoencoder import build
+        from models.weights import build_model
 
-        model = build(self.config.model)
+        model = build_model(self.config.model)
         model.load_state_dict(self.weights)
         return model
 

@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.config import MaskedAutoencoderConfig
+from models.config import MaskedAutoencoderConfig, MultiViewConfig
 from models.tokens import ClipGeometry, Grid, region_of_tokens
 
 GEOMETRY = ClipGeometry(frames=4, height=64, width=64)  # 2 x 4 x 4 tokens
 REGION = (2, 2, 4)  # 2 regions of full rows
 SMALL_REGION = (1, 2, 2)  # 8 regions, two side by side in a row
 POLICIES = ("tube", "random", "frame", "region_tube")
+SMALL = {"geometry": GEOMETRY, "region": REGION, "decoder_width": 32, "decoder_depth": 2, "decoder_heads": 2}
 
 
 def clips(batch: int, *, seed: int = 0, geometry: ClipGeometry = GEOMETRY) -> Tensor:
@@ -52,8 +53,12 @@ def _half_of_each(group: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def config(encoder: str = "lgi_former_nano", **changes: Any) -> MaskedAutoencoderConfig:
     """A small masked autoencoder."""
-    values = {"geometry": GEOMETRY, "region": REGION, "decoder_width": 32, "decoder_depth": 2, "decoder_heads": 2}
-    return MaskedAutoencoderConfig(encoder=encoder, **(values | changes))
+    return MaskedAutoencoderConfig(encoder=encoder, **(SMALL | changes))
+
+
+def multi_view_config(encoder: str = "video_vit_nano", **changes: Any) -> MultiViewConfig:
+    """The same across views."""
+    return MultiViewConfig(encoder=encoder, **(SMALL | changes))
 
 
 def batch(size: int = 2, *, masks: int = 1, policy: str = "region_tube", seed: int = 0) -> dict[str, Tensor]:
@@ -64,4 +69,14 @@ def batch(size: int = 2, *, masks: int = 1, policy: str = "region_tube", seed: i
         "visible_BRV": visible.unflatten(0, (size, masks)),
         "sample_id_B": torch.arange(size),
         "weight_B": torch.full((size,), 1 / size),
+    }
+
+
+def multi_view_batch(size: int = 2, *, masks: int = 1, policy: str = "region_tube", seed: int = 0) -> dict[str, Tensor]:
+    """The same with other views as targets: row i is seen from view i and drawn from view 6 - i."""
+    view = torch.arange(size, dtype=torch.int32)
+    return batch(size, masks=masks, policy=policy, seed=seed) | {
+        "target_BTHWC": clips(size, seed=seed + 1),
+        "input_view_B": view,
+        "target_view_B": 6 - view,
     }

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.config import MaskedAutoencoderConfig
+from models import multi_view
+from models.config import MaskedAutoencoderConfig, MultiViewConfig
 from models.flops import count_multiply_adds, count_parameters, encoder_multiply_adds
 from models.masked_autoencoder import build
 from models.registry import create_encoder
@@ -94,6 +95,31 @@ def test_pretraining_models_have_the_parameters_of_the_originals(encoder, target
         )
     count = count_parameters(model)
     assert count == total if isinstance(total, int) else count / 1e6 == pytest.approx(total, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("changes", "encoder", "decoder"),
+    [
+        ({"position_embedding": "sinusoid"}, 86_227_200, 7_688_832),  # VideoMAE-B
+        ({}, 86_227_200 + 1568 * 768, 7_688_832 + 1568 * 384),  # MAURA: the same and a vector per token
+        ({"loss_tokens": "all"}, 86_227_200 + 1568 * 768, 7_688_832 + 1568 * 384),
+        ({"target_view_embedding": "learned"}, 86_227_200 + 1568 * 768, 7_688_832 + (1568 + 7) * 384),
+    ],
+)
+def test_maura_is_videomae_base_plus_what_it_learns_of_positions_and_views(changes, encoder, decoder):
+    with torch.device("meta"):
+        model = multi_view.build(MultiViewConfig(**changes))
+    assert count_parameters(model.encoder) == encoder
+    assert count_parameters(model.decoder) == decoder
+    assert count_parameters(model) == encoder + decoder + 768 * 384
+
+
+def test_learned_positions_cost_no_multiply_adds():
+    fixed, learned = (
+        encoder_multiply_adds("video_vit_base", geometry=AT_224, position_embedding=kind)
+        for kind in ("sinusoid", "learned")
+    )
+    assert learned == fixed
 
 
 def test_a_matrix_product_costs_one_flop_per_multiply_add():

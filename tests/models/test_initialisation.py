@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from models import multi_view
 from models.masked_autoencoder import build
 from models.registry import create_encoder
-from tests.models.samples import GEOMETRY, REGION, config
+from tests.models.samples import GEOMETRY, REGION, config, multi_view_config
 
 
 def fill_with_nan(module: nn.Module) -> None:
@@ -33,7 +34,25 @@ def test_init_leaves_no_parameter_and_no_buffer_unwritten(encoder):
     check_complete(model)
 
 
-@pytest.mark.parametrize("arguments", [{"name": "lgi_former_nano", "region": REGION}, {"name": "video_vit_nano"}])
+@pytest.mark.parametrize("positions", ["learned", "sinusoid"])
+@pytest.mark.parametrize("view_embedding", ["off", "learned"])
+@pytest.mark.parametrize("encoder", ["lgi_former_nano", "video_vit_nano"])
+def test_init_across_views_leaves_nothing_unwritten(encoder, view_embedding, positions):
+    settings = multi_view_config(encoder, target_view_embedding=view_embedding, position_embedding=positions)
+    model = multi_view.build(settings)
+    fill_with_nan(model)
+    model.init_weights()
+    check_complete(model)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"name": "lgi_former_nano", "region": REGION},
+        {"name": "video_vit_nano"},
+        {"name": "video_vit_nano", "position_embedding": "learned"},
+    ],
+)
 def test_init_of_a_classifier_leaves_nothing_unwritten(arguments):
     model = create_encoder(geometry=GEOMETRY, num_classes=7, **arguments)
     fill_with_nan(model)
@@ -72,7 +91,9 @@ def test_xavier_bounds_are_those_of_the_matrices_the_originals_draw():
 
 def test_tokens_are_cut_at_one_standard_deviation():
     model = build(config())
-    for token in (model.decoder.mask_token, model.encoder.representative_tokens.weight):
+    across = multi_view.build(multi_view_config(target_view_embedding="learned"))
+    tokens = [model.decoder.mask_token, model.encoder.representative_tokens.weight, across.decoder.view_embed.weight]
+    for token in [*tokens, across.encoder.pos_embed.weight, across.decoder.pos_embed.weight]:
         assert 0.015 < largest(token) <= 0.02
 
 

@@ -8,10 +8,13 @@ import pytest
 import timm
 import torch
 
+from models.config import MaskedAutoencoderConfig
 from models.cubes import normalize_pixels
 from models.masked_autoencoder import build
+from models.multi_view import MultiViewAutoencoder
 from models.weights import (
     WeightsError,
+    build_model,
     export_weights,
     load_encoder,
     load_masked_autoencoder,
@@ -19,7 +22,16 @@ from models.weights import (
     read_foreign,
     read_weights,
 )
-from tests.models.samples import GEOMETRY, REGION, SMALL_REGION, batch, clips, config
+from tests.models.samples import (
+    GEOMETRY,
+    REGION,
+    SMALL_REGION,
+    batch,
+    clips,
+    config,
+    multi_view_batch,
+    multi_view_config,
+)
 
 PROVENANCE = {"steps": 12, "data": "f00d"}
 CASES = [("lgi_former_nano", {"region": SMALL_REGION, "lgi_variant": "intra_lgi"}), ("video_vit_nano", {})]
@@ -53,6 +65,39 @@ def test_an_exported_autoencoder_comes_back_whole(tmp_path):
     assert loaded(data) == model(data)
 
 
+@pytest.mark.parametrize("encoder", ["lgi_former_nano", "video_vit_nano"])
+def test_a_multi_view_model_comes_back_with_its_positions_and_views(tmp_path, encoder):
+    settings = multi_view_config(encoder, loss_tokens="all", target_view_embedding="learned")
+    model, path = build_model(settings), tmp_path / "weights.safetensors"
+    export_weights(model.state_dict(), path, config=settings, contents="masked_autoencoder", provenance=PROVENANCE)
+    loaded, _ = load_masked_autoencoder(path)
+    assert isinstance(loaded, MultiViewAutoencoder)
+    assert loaded.config == settings
+    assert loaded(multi_view_batch(2)) == model(multi_view_batch(2))
+    classifier, _ = load_encoder(path, num_classes=7)
+    assert torch.equal(classifier.pos_embed.weight, model.encoder.pos_embed.weight)
+
+
+def test_a_file_that_does_not_name_the_class_of_its_config_is_of_the_single_view_task(tmp_path):
+    model, path = exported(tmp_path, "video_vit_nano", contents="masked_autoencoder")
+    description = path.with_suffix(".json")
+    metadata = json.loads(description.read_text())
+    del metadata["config_class"]
+    description.write_text(json.dumps(metadata))
+    loaded, _ = load_masked_autoencoder(path)
+    assert type(loaded.config) is MaskedAutoencoderConfig
+    assert loaded(batch(2)) == model(batch(2))
+
+
+def test_timm_loads_an_encoder_with_learned_positions(tmp_path):
+    settings = multi_view_config()
+    model, path = build_model(settings), tmp_path / "weights.safetensors"
+    export_weights(model.state_dict(), path, config=settings, provenance=PROVENANCE)
+    arguments = {"geometry": GEOMETRY, "position_embedding": "learned", "checkpoint_path": str(path)}
+    loaded = timm.create_model("video_vit_nano", **arguments)
+    assert torch.equal(loaded.pos_embed.weight, model.encoder.pos_embed.weight)
+
+
 def test_an_encoder_alone_is_not_a_masked_autoencoder(tmp_path):
     _, path = exported(tmp_path, "video_vit_nano")
     with pytest.raises(WeightsError, match="holds the encoder alone; export with contents='masked_autoencoder'"):
@@ -65,7 +110,7 @@ def test_timm_loads_an_exported_encoder_through_checkpoint_path(tmp_path, num_cl
     loaded = timm.create_model(
         "lgi_former_nano", geometry=GEOMETRY, region=REGION, num_classes=num_classes, checkpoint_path=str(path)
     )
-    assert torch.equal(loaded.blocks[3].mlp.fc2.weight, model.encoder.blocks[3].mlp.fc2.weight)
+    assert torch.equal(loaded.blocks[-1].mlp.fc2.weight, model.encoder.blocks[-1].mlp.fc2.weight)
     clip = normalize_pixels(clips(1))
     if num_classes:
         assert loaded(clip).shape == (1, 7)
