@@ -2,6 +2,7 @@
 """List a corpus of face videos, decode every new or changed file once, and write the table that training starts from.
 
     python jobs/build_catalog.py --corpus voxceleb2 --root s3://bucket/voxceleb2
+    python jobs/build_catalog.py --corpus mead --root s3://bucket/mead
     python jobs/build_catalog.py --corpus folder --root ~/videos --exclude withdrawn.txt
 
 A file that cannot be used keeps its row, with the reason. The last line on stdout is one JSON object.

@@ -26,6 +26,7 @@ class Reason(StrEnum):
     short_read = "short_read"  # the end is missing
     timestamps = "timestamps"  # frames without increasing times
     format = "format"  # the frame size changes within the video
+    no_face = "no_face"  # no face in any frame, where one is needed
     too_large = "too_large"  # beyond the limits on bytes, pixels or seconds
     timeout = "timeout"  # decoding took longer than allowed
     missing = "missing"  # the object is gone

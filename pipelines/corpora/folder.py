@@ -29,7 +29,12 @@ def parse(name: str) -> Labels | None:
         return None
     subject = path.parts[0] if len(path.parts) > 1 else path.stem
     video = "/".join(path.with_suffix("").parts[1:]) or path.stem
-    return Labels("test" if _position(subject) < HELD_OUT_SHARE else "dev", subject, video)
+    return Labels(split_of(subject), subject, video)
+
+
+def split_of(subject: str) -> str:
+    """The split of a subject as far as its name alone decides it."""
+    return "test" if _position(subject) < HELD_OUT_SHARE else "dev"
 
 
 def settle(table: pa.Table) -> pa.Table:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, cast, get_args
 if TYPE_CHECKING:
     import pyarrow as pa
 
-CorpusName = Literal["voxceleb2", "folder"]
+CorpusName = Literal["voxceleb2", "mead", "folder"]
 
 
 class Labels(NamedTuple):

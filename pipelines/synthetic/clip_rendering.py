@@ -1,8 +1,8 @@
-"""One clip: its people, light and performance drawn from the spec, rendered and encoded."""
+"""One clip: its person, light and performance drawn from the spec, filmed by a camera and encoded."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from io import BytesIO
 
@@ -15,7 +15,8 @@ from pipelines.synthetic.figure import Figure, build_figure
 from pipelines.synthetic.identity import Identity, draw_identity
 from pipelines.synthetic.openface import head_pose, write_csv
 from pipelines.synthetic.performance import Performance, draw_performance
-from pipelines.synthetic.renderer import Renderer, head_position, head_rotation
+from pipelines.synthetic.posing import PosedFigure, head_position, head_rotation, pose_figure
+from pipelines.synthetic.renderer import Renderer
 from pipelines.synthetic.scene import Scene, draw_scene
 from pipelines.video import encode_h264
 
@@ -24,7 +25,7 @@ FACE_SHARE = 60 / 224
 
 
 @lru_cache(maxsize=2)
-def _figure(identity: Identity) -> Figure:
+def figure_of(identity: Identity) -> Figure:
     """Clips of one speaker follow each other, so the last ones built are enough."""
     return build_figure(identity)
 
@@ -43,24 +44,33 @@ def performance_of(spec: ClipSpec) -> Performance:
 
 def clip_renderer(spec: ClipSpec, camera: Camera) -> Renderer:
     """The clip's person in the clip's light, seen from anywhere."""
-    return Renderer(_figure(identity_of(spec)), scene_of(spec), camera)
+    return Renderer(figure_of(identity_of(spec)), scene_of(spec), camera)
 
 
 def render_clip(spec: ClipSpec) -> tuple[bytes, bytes]:
     """The video as MP4 and its ground truth as CSV."""
+    renderer = clip_renderer(spec, Camera(size=spec.size, face_pixels=FACE_SHARE * spec.size))
     performance = performance_of(spec)
-    camera = Camera(size=spec.size, face_pixels=FACE_SHARE * spec.size)
-    renderer = clip_renderer(spec, camera)
-    poses = [performance.pose(t) for t in range(len(performance))]
+    return film(renderer, performance, posed_frames(renderer.figure, renderer.scene, performance))
+
+
+def posed_frames(figure: Figure, scene: Scene, performance: Performance) -> Iterator[PosedFigure]:
+    for t in range(len(performance)):
+        yield pose_figure(figure, scene, performance.pose(t))
+
+
+def film(renderer: Renderer, performance: Performance, posed_T: Iterable[PosedFigure]) -> tuple[bytes, bytes]:
+    """What one camera sees of a performance, as MP4, and the ground truth in its pixels, as CSV."""
     landmarks: list[np.ndarray] = []
 
     def frames() -> Iterator[np.ndarray]:
-        for pose in poses:
-            picture, points = renderer.render(pose)
+        for posed in posed_T:
+            picture, points = renderer.draw(posed)
             landmarks.append(points)
             yield picture
 
     video = BytesIO()
     encode_h264(frames(), video, fps=FPS, crf=23, gop=250)
-    pose_T6 = np.array([head_pose(camera, head_rotation(pose), head_position(pose)) for pose in poses])
+    poses = [performance.pose(t) for t in range(len(performance))]
+    pose_T6 = np.array([head_pose(renderer.camera, head_rotation(pose), head_position(pose)) for pose in poses])
     return video.getvalue(), write_csv(np.stack(landmarks), performance.intensity_T18, pose_T6, fps=FPS)

@@ -1,9 +1,10 @@
-"""Which clips a corpus consists of: a pure function of its config."""
+"""Which clips the VoxCeleb2-like corpus consists of: a pure function of its config."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from enum import IntEnum
 
 import numpy as np
@@ -14,6 +15,11 @@ from pipelines.synthetic.expressions import EMOTIONS, LEVELS
 BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
 
+def annotation_path(path: str) -> str:
+    """Where the ground truth of a video lies, both below the root of a corpus."""
+    return f"annotations/{path.removesuffix('.mp4')}.csv"
+
+
 class Draw(IntEnum):
     """What is drawn, each from a stream of its own. The values are part of the streams."""
 
@@ -22,6 +28,7 @@ class Draw(IntEnum):
     PERFORMANCE = 2
     LABEL = 3
     LENGTH = 4
+    STUDIO = 5
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,26 @@ class ClipSpec:
 
     @property
     def annotation_path(self) -> str:
-        return f"annotations/{self.path.removesuffix('.mp4')}.csv"
+        return annotation_path(self.path)
+
+    @property
+    def person(self) -> int:
+        return self.speaker
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return (self.path,)
+
+    def rows(self) -> list[dict[str, object]]:
+        """Of the manifest."""
+        return [{**asdict(self), "annotation": self.annotation_path}]
+
+    def render(self, paths: list[str]) -> Iterator[tuple[str, bytes, bytes]]:
+        """Path, video and annotation of each."""
+        from pipelines.synthetic.clip_rendering import render_clip
+
+        for path in paths:
+            yield path, *render_clip(self)
 
     def stream(self, draw: Draw) -> np.random.SeedSequence:
         """Where the randomness of one aspect of this clip comes from."""

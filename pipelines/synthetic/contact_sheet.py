@@ -5,9 +5,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from pipelines.action_units import ACTION_UNITS
 from pipelines.synthetic.camera import Camera
 from pipelines.synthetic.clip_rendering import FACE_SHARE
-from pipelines.synthetic.expressions import ACTION_UNITS, EMOTIONS, au_index
+from pipelines.synthetic.expressions import EMOTIONS, au_index
 from pipelines.synthetic.figure import build_figure
 from pipelines.synthetic.identity import draw_identity
 from pipelines.synthetic.performance import Performance, draw_performance

@@ -1,11 +1,12 @@
-"""A synthetic corpus on disk: the layout of VoxCeleb2 with its ground truth beside it.
+"""A synthetic corpus on disk: the layout of VoxCeleb2 or of MEAD with its ground truth beside it.
 
-    {dev,test}/mp4/idNNNNN/<video>/NNNNN.mp4               224x224, 25 fps, H.264
-    annotations/{dev,test}/mp4/idNNNNN/<video>/NNNNN.csv   68 landmarks and action units, OpenFace 2 columns
-    corpus.json                                            the config; written first
-    manifest.json                                          every clip with its emotion; written last: complete
+    {dev,test}/mp4/idNNNNN/<video>/NNNNN.mp4             224x224, 25 fps, H.264
+    <actor>/video/<view>/<emotion>/level_<k>/<NNN>.mp4   the same
+    annotations/<the video's path>.csv                   68 landmarks and action units, OpenFace 2 columns
+    corpus.json                                          the config; written first
+    manifest.json                                        every video with its emotion; written last
 
-Everything about a clip is a pure function of (config, speaker, video, clip).
+Everything about a video is a pure function of its config and its path.
 """
 
 from __future__ import annotations
@@ -16,17 +17,30 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 from pipelines.progress import progress
 from pipelines.storage import Storage
-from pipelines.synthetic.clip_specs import ClipSpec, list_clips
-from pipelines.synthetic.config import SYNTHETIC_VERSION, SyntheticConfig
+from pipelines.synthetic.clip_specs import ClipSpec, annotation_path, list_clips
+from pipelines.synthetic.config import SYNTHETIC_VERSION, MeadConfig, SyntheticConfig
+
+if TYPE_CHECKING:
+    from pipelines.synthetic.mead import TakeSpec
 
 CORPUS_FILE, MANIFEST_FILE = "corpus.json", "manifest.json"
 TASK_ATTEMPTS = 3
 
 
-def ensure_corpus(parent: Storage, config: SyntheticConfig, *, num_workers: int | None = None) -> Storage:
+def list_specs(config: SyntheticConfig | MeadConfig) -> list[ClipSpec] | list[TakeSpec]:
+    """What is rendered at once: a clip, or a take with all its views. Those of a person follow each other."""
+    if isinstance(config, SyntheticConfig):
+        return list_clips(config)
+    from pipelines.synthetic.mead import list_takes
+
+    return list_takes(config)
+
+
+def ensure_corpus(parent: Storage, config: SyntheticConfig | MeadConfig, *, num_workers: int | None = None) -> Storage:
     """The corpus of a config below `parent`, in a folder named by its fingerprint; rendered if it is not there."""
     storage = parent.child(f"synthetic-{config.fingerprint}")
     render_corpus(storage, config, num_workers=num_workers)
@@ -34,7 +48,11 @@ def ensure_corpus(parent: Storage, config: SyntheticConfig, *, num_workers: int 
 
 
 def render_corpus(
-    storage: Storage, config: SyntheticConfig, *, num_workers: int | None = None, show_progress: bool = True
+    storage: Storage,
+    config: SyntheticConfig | MeadConfig,
+    *,
+    num_workers: int | None = None,
+    show_progress: bool = True,
 ) -> dict[str, object]:
     """Renders what is missing of a corpus and returns its manifest.
 
@@ -44,33 +62,31 @@ def render_corpus(
     """
     _claim(storage, config)
     if not storage.exists(MANIFEST_FILE):
-        clips = list_clips(config)
-        with progress("rendering faces", len(clips)) if show_progress else nullcontext(_ignore) as advance:
-            _render_all(storage, clips, num_workers, advance)
-        storage.write(MANIFEST_FILE, json.dumps(_manifest(config, clips), indent=1).encode())
+        specs = list_specs(config)
+        with progress("rendering faces", len(specs)) if show_progress else nullcontext(_ignore) as advance:
+            _render_all(storage, specs, num_workers, advance)
+        rows = [row for spec in specs for row in spec.rows()]
+        storage.write(MANIFEST_FILE, json.dumps({**_identity(config), "clips": rows}, indent=1).encode())
     return json.loads(storage.read(MANIFEST_FILE))
 
 
-def render_missing(storage: Storage, specs: list[ClipSpec], on_clip: Callable[[int], None]) -> None:
-    """Renders and writes the clips that are not there yet. A video is written after its annotation."""
-    from pipelines.synthetic.clip_rendering import render_clip
-
+def render_missing(storage: Storage, specs: list[ClipSpec] | list[TakeSpec], on_spec: Callable[[int], None]) -> None:
+    """Renders and writes the videos that are not there yet. A video is written after its annotation."""
     for spec in specs:
-        if not storage.exists(spec.path):
-            video, annotation = render_clip(spec)
-            storage.write(spec.annotation_path, annotation)
-            storage.write(spec.path, video)
-        on_clip(1)
+        missing = [path for path in spec.paths if not storage.exists(path)]
+        for path, video, annotation in spec.render(missing):
+            storage.write(annotation_path(path), annotation)
+            storage.write(path, video)
+        on_spec(1)
 
 
 def _ignore(count: int) -> None:
     """Progress that nobody watches."""
 
 
-def _claim(storage: Storage, config: SyntheticConfig) -> None:
+def _claim(storage: Storage, config: SyntheticConfig | MeadConfig) -> None:
     if not storage.exists(CORPUS_FILE):
-        content = {"fingerprint": config.fingerprint, "version": SYNTHETIC_VERSION, "config": asdict(config)}
-        storage.write(CORPUS_FILE, json.dumps(content, indent=1).encode())
+        storage.write(CORPUS_FILE, json.dumps(_identity(config), indent=1).encode())
         return
     found = json.loads(storage.read(CORPUS_FILE))["fingerprint"]
     if found != config.fingerprint:
@@ -79,24 +95,26 @@ def _claim(storage: Storage, config: SyntheticConfig) -> None:
         )
 
 
-def _manifest(config: SyntheticConfig, clips: list[ClipSpec]) -> dict[str, object]:
-    rows = [{**asdict(spec), "annotation": spec.annotation_path} for spec in clips]
-    return {"fingerprint": config.fingerprint, "version": SYNTHETIC_VERSION, "config": asdict(config), "clips": rows}
+def _identity(config: SyntheticConfig | MeadConfig) -> dict[str, object]:
+    return {"fingerprint": config.fingerprint, "version": SYNTHETIC_VERSION, "config": asdict(config)}
 
 
 def _render_all(
-    storage: Storage, clips: list[ClipSpec], num_workers: int | None, advance: Callable[[int], None]
+    storage: Storage,
+    specs: list[ClipSpec] | list[TakeSpec],
+    num_workers: int | None,
+    advance: Callable[[int], None],
 ) -> None:
     # Where nothing has imported Ray it is not running, and its import costs seconds.
     ray = sys.modules.get("ray")
     if ray is None or not ray.is_initialized():
-        render_missing(storage, clips, advance)
+        render_missing(storage, specs, advance)
         return
-    by_speaker = [list(group) for _, group in groupby(clips, key=lambda spec: spec.speaker)]
+    by_person = [list(group) for _, group in groupby(specs, key=lambda spec: spec.person)]
     limit = num_workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
     task = ray.remote(num_cpus=1, max_retries=TASK_ATTEMPTS)(_render_in_task)
     running: dict[ray.ObjectRef, int] = {}
-    for group in by_speaker:
+    for group in by_person:
         if len(running) >= limit:
             _collect(running, advance)
         running[task.remote(storage, group)] = len(group)
@@ -113,7 +131,7 @@ def _collect(running: dict, advance: Callable[[int], None]) -> None:
     advance(running.pop(done[0]))
 
 
-def _render_in_task(storage: Storage, specs: list[ClipSpec]) -> None:
+def _render_in_task(storage: Storage, specs: list[ClipSpec] | list[TakeSpec]) -> None:
     import cv2
 
     # The task was given one CPU; OpenCV would take all of the machine.

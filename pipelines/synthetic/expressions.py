@@ -1,4 +1,4 @@
-"""The 18 action units, the eight emotions, and how an emotion is drawn as action units over time.
+"""The eight emotions, and how an emotion is drawn as action units over time.
 
 Prototypes: EMFACS (Friesen & Ekman 1983) and the FACS Investigator's Guide, restricted to the 18 action units that
 OpenFace 2 reports. Each clip draws its own subset, intensities and timing, so no two angry clips are alike.
@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-ACTION_UNITS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 28, 45)
+from pipelines.action_units import ACTION_UNITS
+
 MAX_INTENSITY = 5.0
 EMOTIONS = ("angry", "contempt", "disgusted", "fear", "happy", "neutral", "sad", "surprised")
 LEVELS = (1, 2, 3)

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pipelines.action_units import ACTION_UNITS
 from pipelines.synthetic.body import build_ears, build_glasses, build_torso
-from pipelines.synthetic.expressions import ACTION_UNITS, MAX_INTENSITY, au_index
+from pipelines.synthetic.expressions import MAX_INTENSITY, au_index
 from pipelines.synthetic.eyes import build_eyes
 from pipelines.synthetic.facs import PULLS
 from pipelines.synthetic.hair import build_hair, hairline

@@ -6,7 +6,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from pipelines.synthetic.expressions import ACTION_UNITS, MAX_INTENSITY
+from pipelines.action_units import ACTION_UNITS
+from pipelines.synthetic.expressions import MAX_INTENSITY
 from pipelines.synthetic.facs import CREASES, PULLS
 from pipelines.synthetic.head import head_mesh
 from pipelines.synthetic.template import mirror_name

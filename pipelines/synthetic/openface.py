@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipelines.action_units import ACTION_UNITS
 from pipelines.synthetic.camera import Camera
-from pipelines.synthetic.expressions import ACTION_UNITS
 
 MILLIMETRES_PER_UNIT = 90.0
 """Distance of the outer eye corners of an adult, which is our unit of length."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipelines.action_units import ACTION_UNITS
 from pipelines.synthetic.expressions import (
-    ACTION_UNITS,
     MAX_INTENSITY,
     au_index,
     bump,

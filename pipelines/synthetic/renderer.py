@@ -9,18 +9,14 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from pipelines.synthetic.camera import Camera, rotation_matrix
-from pipelines.synthetic.expressions import MAX_INTENSITY, au_index
-from pipelines.synthetic.eyes import EYE_REACH
+from pipelines.synthetic.camera import Camera
 from pipelines.synthetic.figure import Figure
 from pipelines.synthetic.mesh import combine, normals
 from pipelines.synthetic.performance import Pose
+from pipelines.synthetic.posing import PosedFigure, pose_figure, pose_vertices
 from pipelines.synthetic.scene import Scene, background_frame, light_direction, paint_background
-from pipelines.synthetic.shadows import key_weights, sky_weights
-from pipelines.synthetic.texture import ATLAS_HEIGHT, ATLAS_WIDTH, REGIONS
+from pipelines.synthetic.shadows import sky_weights
 
-PIVOT = np.array([0.0, 0.45, 0.55])
-"""Point the head turns around: VoxCeleb2's crops follow the face, so it stays nearly in place."""
 EXPOSURE = 1.7
 """Linear light on a fully lit white surface."""
 SKY_SHARE = 0.75
@@ -36,29 +32,6 @@ BLEED = np.array([[0.34], [0.18], [0.11]], np.float32)
 SOFTNESS = 0.04
 """The same for every surface: key lights have a size."""
 FAR = 60.0
-BLINK_SCALE = (0.25, 2.0)
-"""Bounds of what a blink is multiplied by to meet the other lid."""
-EYE_TEXTURE = np.array(REGIONS["eye"][:1:-1]) / (ATLAS_WIDTH, ATLAS_HEIGHT)
-"""Width and height of the eye in texture coordinates."""
-
-
-def head_rotation(pose: Pose) -> np.ndarray:
-    return rotation_matrix(pose.yaw, pose.pitch, pose.roll)
-
-
-def head_position(pose: Pose) -> np.ndarray:
-    """Where the nasion is in the world, [3] in D."""
-    return PIVOT - head_rotation(pose) @ PIVOT + (*pose.shift, 0.0)
-
-
-def effective_intensity(figure: Figure, intensity_218: np.ndarray) -> np.ndarray:
-    """Intensities as the mesh needs them: a full blink just closes the lids, whatever else narrows or widens them."""
-    intensity = np.array(intensity_218, np.float32)
-    lids = au_index(45)
-    narrowed = intensity @ figure.lid_closing_18 - intensity[:, lids] * figure.lid_closing_18[lids]
-    full_blink = MAX_INTENSITY * figure.lid_closing_18[lids]
-    intensity[:, lids] *= np.clip((figure.lid_gap - narrowed) / full_blink, *BLINK_SCALE)
-    return intensity
 
 
 class Renderer:
@@ -78,60 +51,42 @@ class Renderer:
         self.key = (EXPOSURE * scene.exposure * np.array(scene.key, np.float32))[:, None]
         self.ambient = (EXPOSURE * scene.exposure * np.array(scene.ambient, np.float32))[:, None]
 
-    def vertices(self, pose: Pose) -> tuple[np.ndarray, np.ndarray]:
-        """World coordinates [3,N] of the posed figure and the darkness of the folds [M]."""
-        figure = self.figure
-        intensity = effective_intensity(figure, pose.intensity_218)
-        vertices = figure.neutral_3N.copy()
-        vertices[:, figure.moving_M] += combine(intensity.ravel(), figure.fields).reshape(3, -1)
-        folds = combine(intensity.mean(0) / MAX_INTENSITY, figure.folds_18M)
-        pivot = PIVOT[:, None].astype(np.float32)
-        turned = combine(head_rotation(pose).astype(np.float32), vertices - pivot) + pivot
-        vertices += figure.head_weight_N * (turned - vertices)
-        vertices[:2] += np.array(pose.shift, np.float32)[:, None]
-        return vertices, folds
-
     def landmarks(self, pose: Pose) -> np.ndarray:
         """The 68 iBUG points in pixels [68,2], without drawing."""
-        vertices, _ = self.vertices(pose)
-        return self.camera.project(self.camera.view(vertices[:, self.figure.landmark_68]))
+        vertices_3N, _ = pose_vertices(self.figure, pose)
+        return self.camera.project(self.camera.view(vertices_3N[:, self.figure.landmark_68]))
 
     def render(self, pose: Pose) -> tuple[np.ndarray, np.ndarray]:
         """Picture uint8 [size,size,3] RGB and the 68 iBUG points in pixels [68,2]."""
-        vertices, folds = self.vertices(pose)
-        seen = self.camera.view(vertices)
-        light, shine = self._shade(seen, folds, pose)
+        return self.draw(pose_figure(self.figure, self.scene, pose))
+
+    def draw(self, posed: PosedFigure) -> tuple[np.ndarray, np.ndarray]:
+        """As `render`, of this figure in this scene posed before: several cameras draw it without posing it again."""
+        seen = self.camera.view(posed.vertices_3N)
+        light, shine = self._shade(seen, posed)
         texture = np.empty((seen.shape[1], 3), np.float32)
-        texture[:, :2] = self._texture_coordinates(pose)
+        texture[:, :2] = posed.texture_N2
         texture[:, 2] = shine
         points = np.stack([seen[0], -seen[1], -seen[2]], 1)
         faces = self._facing(seen)
         covered = self._rasterise(points, faces, texture, self.side)
         lit = self._rasterise(points, faces, light, self.camera.size)
-        picture = self._compose(covered, lit, pose.seconds)
+        picture = self._compose(covered, lit, posed.seconds)
         return picture, self.camera.project(seen[:, self.figure.landmark_68])
 
-    def _texture_coordinates(self, pose: Pose) -> np.ndarray:
-        uv = self.figure.uv_N2.copy()
-        shift = np.radians(pose.gaze) / (2 * EYE_REACH) * EYE_TEXTURE
-        for eye in self.figure.eyes:
-            uv[eye] -= shift.astype(np.float32)
-        return uv
-
-    def _shade(self, seen: np.ndarray, folds: np.ndarray, pose: Pose) -> tuple[np.ndarray, np.ndarray]:
+    def _shade(self, seen: np.ndarray, posed: PosedFigure) -> tuple[np.ndarray, np.ndarray]:
         """Light [N,3] scaled to 0..1 and specular reflection [N] of every vertex."""
         figure, scene = self.figure, self.scene
         normal = normals(seen, figure.neighbours_4N)
-        lit = combine(key_weights(head_rotation(pose).T @ light_direction(scene)), figure.visibility_LN)
         facing = combine(self.light, normal)
         bleed = BLEED * figure.scatter_N + SOFTNESS
-        direct = np.maximum((facing + bleed) / (1 + bleed), 0) * lit
+        direct = np.maximum((facing + bleed) / (1 + bleed), 0) * posed.lit_N
         around = self.open_sky * (scene.bounce + (1 - scene.bounce) * (0.5 - 0.5 * normal[1]))
         light = self.key * direct + self.ambient * around
-        light[:, figure.moving_M] *= 1 - FOLD_DEPTH * np.minimum(folds, 1)
+        light[:, figure.moving_M] *= 1 - FOLD_DEPTH * np.minimum(posed.folds_M, 1)
         # Colours are stored with a display's gamma of about 2, so light is brought to the same scale before they meet.
         light = np.sqrt(light) * LIGHT_GAIN
-        shine = figure.specular_N * lit * np.maximum(combine(self.half, normal), 0) ** figure.gloss_N
+        shine = figure.specular_N * posed.lit_N * np.maximum(combine(self.half, normal), 0) ** figure.gloss_N
         return np.ascontiguousarray(light.T), np.minimum(shine, 1)
 
     def _facing(self, seen: np.ndarray) -> np.ndarray:

@@ -6,8 +6,9 @@ from functools import lru_cache
 
 import numpy as np
 
+from pipelines.action_units import ACTION_UNITS
 from pipelines.synthetic.camera import Camera
-from pipelines.synthetic.expressions import ACTION_UNITS, au_index
+from pipelines.synthetic.expressions import au_index
 from pipelines.synthetic.figure import Figure, build_figure
 from pipelines.synthetic.identity import draw_identity
 from pipelines.synthetic.performance import Pose

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from pipelines.corpora import folder, voxceleb2
+from pipelines.corpora import folder, mead, voxceleb2
 from pipelines.corpora.registry import Labels, find
 
 
@@ -69,7 +69,61 @@ def test_a_folder_of_one_subject_is_all_for_training() -> None:
     assert pc.unique(settled["split"]).to_pylist() == ["dev"]
 
 
+def test_a_mead_name_tells_actor_and_take_and_all_views_share_them() -> None:
+    names = [f"M003/video/{view}/angry/level_2/017.mp4" for view in mead.VIEWS]
+    assert {mead.parse(name)[1:] for name in names} == {("M003", "angry/level_2/017")}
+    assert mead.read_name(names[2]) == ("M003", "left_60", "angry", 2, 17)
+    assert mead.read_name("M042/video/2/top/neutral/level_1/001.mp4") == ("M042", "top", "neutral", 1, 1)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "M003/audio/angry/level_1/001.m4a",
+        "M003/video/front/angry/level_1/001.mp4.part",
+        "M003/video/front/angry/level_1/._001.mp4",
+        "annotations/M003/video/front/angry/level_1/001.csv",
+        "MEAD/M003/video/front/angry/level_1/001.mp4",
+    ],
+)
+def test_another_name_is_no_mead_video(name: str) -> None:
+    assert mead.parse(name) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("M003/video/left_45/angry/level_1/001.mp4", "unknown view 'left_45'; there are front, left_30"),
+        ("M003/video/front/anger/level_1/001.mp4", "unknown emotion 'anger'; there are angry"),
+        ("M003/video/front/angry/level_4/001.mp4", "unknown level 4; there are 1, 2, 3"),
+        ("M003/video/front/neutral/level_3/001.mp4", "neutral at level 3"),
+        ("M003/video/front/angry/level_1/01.mp4", "does not follow <actor>/video"),
+        ("M003/video/front/angry/001.mp4", "does not follow <actor>/video"),
+    ],
+)
+def test_a_misnamed_mead_video_is_listed_and_refused_by_name(name: str, problem: str) -> None:
+    labels = mead.parse(name)
+    assert labels is not None and labels.subject == "M003"
+    with pytest.raises(ValueError, match="1 videos are misnamed") as refusal:
+        mead.settle(pa.table({"uri": [name, "M003/video/front/angry/level_1/002.mp4"]}))
+    assert name in str(refusal.value) and problem in str(refusal.value)
+
+
+def test_mead_actors_are_held_out_as_a_folders_subjects_are() -> None:
+    names = [f"W{i:03d}/video/front/sad/level_1/001.mp4" for i in range(1, 49)]
+    labels = [mead.parse(name) for name in names]
+    assert [label.split for label in labels] == [folder.parse(f"{label.subject}/a.mp4").split for label in labels]
+    few = pa.table({"uri": names[:3], "split": ["dev"] * 3, "subject": ["W001", "W002", "W003"]})
+    assert sorted(mead.settle(few)["split"].to_pylist()) == ["dev", "dev", "test"]
+
+
+def test_a_mirror_exchanges_left_and_right_views_and_meads_labels_keep_their_order() -> None:
+    mirrored = [mead.VIEWS[index] for index in mead.MIRRORED_VIEW]
+    assert mirrored == ["front", "right_30", "right_60", "left_30", "left_60", "top", "down"]
+    assert [mead.EMOTIONS.index(name) for name in ("angry", "disgusted", "contempt", "neutral")] == [0, 1, 2, 7]
+
+
 def test_an_unknown_corpus_is_refused_with_the_names_there_are() -> None:
     assert find("voxceleb2") is voxceleb2
-    with pytest.raises(ValueError, match="no corpus 'vox'; there are: voxceleb2, folder"):
+    with pytest.raises(ValueError, match="no corpus 'vox'; there are: voxceleb2, mead, folder"):
         find("vox")

@@ -10,10 +10,11 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from pipelines.action_units import ACTION_UNITS
 from pipelines.synthetic.clip_rendering import identity_of, performance_of, scene_of
 from pipelines.synthetic.clip_specs import ClipSpec, list_clips
 from pipelines.synthetic.config import SyntheticConfig
-from pipelines.synthetic.expressions import ACTION_UNITS, EMOTIONS, PROTOTYPES, au_index
+from pipelines.synthetic.expressions import EMOTIONS, PROTOTYPES, au_index
 from pipelines.synthetic.hair import STYLES
 from pipelines.synthetic.performance import draw_performance
 

@@ -3,13 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pipelines.action_units import ACTION_UNITS
 from pipelines.synthetic.camera import VIEW_ANGLES, Camera
 from pipelines.synthetic.contact_sheet import contact_sheet
-from pipelines.synthetic.expressions import ACTION_UNITS
 from pipelines.synthetic.mesh import normals, slit_grid
 from pipelines.synthetic.openface import euler_angles
 from pipelines.synthetic.performance import Pose
-from pipelines.synthetic.renderer import head_rotation
+from pipelines.synthetic.posing import head_rotation
 from pipelines.synthetic.template import MIRROR
 from pipelines.synthetic.texture import ATLAS_HEIGHT, ATLAS_WIDTH, REGIONS
 from tests.pipelines.faces import PIXELS_PER_D, person, pose, renderer

@@ -1,9 +1,4 @@
-"""An independent eye: MediaPipe's face mesh on rendered pixels must see the face, its landmarks and its movements.
-
-Needs mediapipe 0.10.21 (the last with its models inside) and a protobuf its FaceMesh accepts, which the other
-requirements may not leave room for: an environment of its own with mediapipe (--no-deps), attrs, matplotlib,
-protobuf==6.33.6, numpy, scipy, opencv-python-headless and pytest is enough.
-"""
+"""An independent eye: MediaPipe's face mesh on rendered pixels must see the face, its landmarks and its movements."""
 
 from __future__ import annotations
 
@@ -13,20 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pipelines.face_mesh import FaceMesh
+from pipelines.landmarks import mesh_to_68
 from pipelines.synthetic.performance import draw_performance
 from tests.pipelines.faces import PIXELS_PER_D, pose, renderer
 
-mediapipe = pytest.importorskip("mediapipe")
+pytest.importorskip("mediapipe", reason="needs infra/requirements-faces.txt")
 pytestmark = pytest.mark.soak
 
-MESH_OF_68 = (
-    (127,), (234,), (93,), (132, 58), (58, 172), (136,), (150,), (176,), (152,), (400,), (379,), (365,), (397, 288),
-    (361,), (323,), (454,), (356,), (70,), (63,), (105,), (66,), (107,), (336,), (296,), (334,), (293,), (300,),
-    (168, 6), (197, 195), (5,), (4,), (98,), (97,), (2,), (326,), (327,), (33,), (160,), (158,), (133,), (153,),
-    (144,), (362,), (385,), (387,), (263,), (373,), (380,), (61,), (39,), (37,), (0,), (267,), (269,), (291,), (321,),
-    (314,), (17,), (84,), (91,), (78,), (82,), (13,), (312,), (308,), (317,), (14,), (87,),
-)  # fmt: skip
-"""Points of the mesh whose mean is each iBUG point."""
 PEOPLE = range(10, 30)
 Detector = Callable[[np.ndarray], np.ndarray | None]
 
@@ -34,14 +23,11 @@ Detector = Callable[[np.ndarray], np.ndarray | None]
 @pytest.fixture(scope="module")
 def detect() -> Iterator[Detector]:
     """Finds the 68 points [68,2] in pixels, or None where there is no face."""
-    with mediapipe.solutions.face_mesh.FaceMesh(static_image_mode=True, refine_landmarks=True) as mesh:
+    with FaceMesh() as mesh:
 
         def find(picture: np.ndarray) -> np.ndarray | None:
-            found = mesh.process(picture).multi_face_landmarks
-            if not found:
-                return None
-            points = np.array([(p.x, p.y) for p in found[0].landmark]) * picture.shape[1::-1]
-            return np.stack([points[list(members)].mean(0) for members in MESH_OF_68])
+            found = mesh_to_68(mesh.detect(picture))
+            return found[0, :, :2] if len(found) else None
 
         yield find
 
