@@ -112,7 +112,7 @@ def apply_crop(frames_THWC: np.ndarray, crop: Crop, out_THWC: np.ndarray) -> Non
     if boxes_THWC.shape == out_THWC.shape:
         out_THWC[:] = boxes_THWC[:, :, ::-1] if crop.flip else boxes_THWC
         return
-    cv2 = _cv2()
+    cv2 = opencv()
     out_size = (out_THWC.shape[2], out_THWC.shape[1])
     interpolation = cv2.INTER_AREA if height > out_size[1] and width > out_size[0] else cv2.INTER_LINEAR
     for box_HWC, out_HWC in zip(boxes_THWC, out_THWC, strict=True):
@@ -128,7 +128,8 @@ def _side(base: int, scale: float, size: int) -> int:
 
 
 @cache
-def _cv2() -> Any:
+def opencv() -> Any:
+    """OpenCV on one thread."""
     import cv2
 
     # One decode actor is one core: OpenCV's own threads would only fight for it.
