@@ -116,6 +116,11 @@ class Storage:
         path = self.full(name)
         return self._retrying("read", path, lambda: self.filesystem.cat_file(path))
 
+    def read_range(self, name: str, start: int, end: int) -> bytes:
+        """The bytes from `start` up to `end`, as many of them as there are."""
+        path = self.full(name)
+        return self._retrying("read", path, lambda: self.filesystem.cat_file(path, start=start, end=end))
+
     def write(self, name: str, data: bytes) -> None:
         """Atomic: readers see the old object or the whole new one."""
         path = self.full(name)
