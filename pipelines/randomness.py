@@ -19,6 +19,8 @@ class Draw(IntEnum):
     MASK = 3
     HELD_OUT_MASK = 4
     PADDING_MASK = 5
+    VIEW = 6
+    HELD_OUT_VIEW = 7
 
 
 def generator(draw: Draw, *, seed: int, epoch: int = 0, sample_id: int = 0, repeat: int = 0) -> np.random.Generator:

@@ -39,16 +39,21 @@ def prepare_catalog(corpus: CorpusConfig, place: Storage) -> tuple[str, Catalog]
     One that exists is used as it is, however much its corpus has grown: `jobs/build_catalog.py` brings it up to date,
     and a run that is resumed must find the data it began with. Ray must be up.
     """
-    root = _render(corpus, place) if corpus.name == "synthetic" else Storage(corpus.root or "")
-    exclusions = _exclusions(corpus.exclude)
-    for uri, catalog in stored_catalogs(place, corpus.layout):
-        if Storage(catalog.root).uri == root.uri and tuple(catalog.exclusions) == exclusions:
+    root = _render(corpus, place).uri if corpus.name == "synthetic" else corpus.root or ""
+    return find_or_build(corpus.layout, root, place, exclude=corpus.exclude)
+
+
+def find_or_build(layout: str, root: str, place: Storage, *, exclude: str | None = None) -> tuple[str, Catalog]:
+    """The newest catalog in `place` of a corpus at `root` less what `exclude` lists, built there if there is none."""
+    exclusions = _exclusions(exclude)
+    for uri, catalog in stored_catalogs(place, layout):
+        if Storage(catalog.root).uri == Storage(root).uri and tuple(catalog.exclusions) == exclusions:
             logger.info("catalog %s: %s", uri, catalog.counts())
             return uri, catalog
-    built = _build(corpus.layout, root.uri, previous=None, exclude=corpus.exclude)
+    built = _build(layout, root, previous=None, exclude=exclude)
     uri = address(built.catalog, place)
     save(built.catalog, uri)
-    logger.info("catalog %s: %s, built from %s", uri, built.catalog.counts(), root.uri)
+    logger.info("catalog %s: %s, built from %s", uri, built.catalog.counts(), root)
     return uri, built.catalog
 
 

@@ -64,8 +64,9 @@ class HeldOutLoss:
             for start in range(0, rows, _ROWS_AT_ONCE):
                 chosen = slice(start, start + _ROWS_AT_ONCE)
                 batch = {
-                    name: torch.tensor(self._batch[name][chosen], device=device)
-                    for name in ("clip_BTHWC", "visible_BRV", "sample_id_B")
+                    name: torch.tensor(column[chosen], device=device)
+                    for name, column in self._batch.items()
+                    if column.dtype.kind in "iu"
                 }
                 batch["weight_B"] = torch.full((len(batch["sample_id_B"]),), 1 / rows, device=device)
                 for name, value in {**task(batch), "zero_loss": task.zero_loss(batch)}.items():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from jobs.parts.mead_config import MeadPretrainConfig
 from jobs.parts.pretrain_config import PretrainConfig
 from jobs.parts.trained import Trained
 from models.masked_autoencoder import encoder_arguments
 from models.weights import Contents
+from pipelines.masks import MaskConfig
 
 TARGETS = {
     "joint": "both frames of a cube as appearance and motion (MAE-DFER Eq. 2)",
@@ -25,7 +27,7 @@ def model_card(trained: Trained, *, contents: Contents) -> str:
         "Recipe": f"`{config.recipe}`",
         "Corpus": f"{config.corpus.name}, fingerprint `{provenance['metadata']['stream']}`",
         "Target": f"{config.model.target}: {TARGETS[config.model.target]}",
-        "Masking": f"{config.mask.policy}, ratio {config.mask.ratio:g}",
+        "Masking": _masking(config),
         "Trained": f"{provenance['step']} steps, {provenance['epoch']} epochs completed, batch "
         f"{config.optimizer.global_batch}, seed {config.seed}",
         "Started from": f"`{config.init_from}`" if config.init_from else "random weights",
@@ -58,7 +60,15 @@ The resolved config of the run is in `model.json` under `provenance`.
 """
 
 
-def _input(config: PretrainConfig) -> str:
+def _masking(config: PretrainConfig | MeadPretrainConfig) -> str:
+    mask = config.mask
+    if isinstance(mask, MaskConfig):
+        return f"{mask.policy}, ratio {mask.ratio:g}"
+    kept = "patches of an active action unit kept, " if mask.keep == "unit" else ""
+    return f"{kept}the rest {mask.rest}, ratio {mask.ratio:g}; target views: {config.target_views}"
+
+
+def _input(config: PretrainConfig | MeadPretrainConfig) -> str:
     geometry, clip = config.model.geometry, config.clip
     unit = f"at {clip.nominal_fps:g} frames per second" if clip.sampling == "seconds" else "of the video"
     return (
@@ -67,7 +77,7 @@ def _input(config: PretrainConfig) -> str:
     )
 
 
-def _loading(config: PretrainConfig, contents: Contents) -> str:
+def _loading(config: PretrainConfig | MeadPretrainConfig, contents: Contents) -> str:
     if contents == "masked_autoencoder":
         return (
             "from pathlib import Path\n\nfrom models.weights import load_masked_autoencoder\n\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 from jobs.parts.run_config import RunConfig
 from models.config import MaskedAutoencoderConfig
@@ -42,6 +42,8 @@ class CorpusConfig:
 @dataclass(frozen=True)
 class PretrainConfig(RunConfig):
     """Pre-training of a masked autoencoder on face video."""
+
+    JOB: ClassVar[str] = "pretrain_voxceleb"
 
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     clip: ClipConfig = field(default_factory=ClipConfig)

@@ -136,7 +136,7 @@ def training_run(
         telemetry=config.telemetry,
         quarantine=config.quarantine,
         seed=config.seed,
-        config_json=json.dumps(to_json(config)),
+        config_json=json.dumps({"job": config.JOB, **to_json(config)}),
         demands=(Demand("decode actor", actors, config.decode.cpus_per_actor),),
         init_from=config.init_from,
         stop_at_step=config.stop_at_step,

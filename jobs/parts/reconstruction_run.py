@@ -40,6 +40,11 @@ def reconstruct_clips(
         StorageError: the output cannot be written.
     """
     trained = load_trained(checkpoint)
+    if not isinstance(trained.config, PretrainConfig):
+        raise ValueError(
+            f"{trained.name} is a run of {trained.config.JOB}: its pictures need other views, and that job makes them "
+            "in the run's pictures/"
+        )
     masks = [mask_for(trained.config, policy, ratio) for ratio in ratios]
     if videos:
         clip_BTHWC, names = user_clips(videos, trained.config)

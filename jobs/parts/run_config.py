@@ -33,6 +33,8 @@ class DecodeConfig:
 class RunConfig:
     """The part of a pre-training config that jobs have in common."""
 
+    JOB: ClassVar[str]
+    """Name of the job whose config this is, recorded beside it."""
     PLACEMENT: ClassVar[tuple[str, ...]] = (
         "engine",
         "workers",

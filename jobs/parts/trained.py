@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cluster.checkpoint import CheckpointError, load_weights
 from cluster.commit import COMMIT
 from jobs.config import from_json
+from jobs.parts.mead_config import MeadPretrainConfig
 from jobs.parts.pretrain_config import PretrainConfig
 from pipelines.storage import Storage, StorageError, home
 
@@ -28,7 +29,7 @@ class Trained:
 
     weights: dict[str, Tensor]
     """fp32, by the task's parameter names."""
-    config: PretrainConfig
+    config: PretrainConfig | MeadPretrainConfig
     provenance: dict[str, Any]
     """"checkpoint" (its address), "step", "epoch" and "metadata": run, seed, config, fingerprint of the data."""
 
@@ -65,8 +66,18 @@ def load_trained(uri: str) -> Trained:
             weights, provenance = load_weights(uri)
         except (CheckpointError, StorageError) as error:
             raise CheckpointError(f"{error}\n{_what_exists(uri)}") from error
-    config = from_json(PretrainConfig, provenance["metadata"]["config"])
+    config = read_config(provenance["metadata"]["config"])
     return Trained(weights=weights, config=config, provenance=provenance)
+
+
+def read_config(recorded: dict[str, Any]) -> PretrainConfig | MeadPretrainConfig:
+    """The config that a run recorded, of the job that recorded it."""
+    values = dict(recorded)
+    job = values.pop("job", PretrainConfig.JOB)
+    classes = {cls.JOB: cls for cls in (PretrainConfig, MeadPretrainConfig)}
+    if job not in classes:
+        raise ValueError(f"the run is one of {job!r}, not of {', '.join(classes)}")
+    return from_json(classes[job], values)
 
 
 def _read_exported(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
