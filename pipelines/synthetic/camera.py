@@ -22,8 +22,9 @@ VIEW_ANGLES = {
 }
 """MEAD's seven cameras, (yaw, pitch) in degrees as in Camera. This table alone says what left and right mean.
 
-MAURA does not say whose left it is. Here it is that of the viewer, as image coordinates have it: the `left` cameras stand on the image left of the frontal one, on the person's right, and see
-the nose point to the image right. Whichever way the corpus has it, a mirrored left view is a right one.
+MAURA does not say whose left it is. Here it is that of the viewer, as image coordinates have it: the `left` cameras
+stand on the image left of the frontal one, on the person's right, and see the nose point to the image right. Whichever
+way the corpus has it, a mirrored left view is a right one.
 """
 
 
