@@ -29,7 +29,8 @@ class Options:
     video: tuple[Path, ...] = ()
     """Video files or folders of frames; the middle clip of each is read. None: the held-out clips of the run."""
     mask_policy: Literal["tube", "random", "frame", "region_tube"] | None = None
-    """None: the policy of the run. An LGI-Former takes region_tube alone."""
+    """None: the policy of the run, that of the rest where its masks keep an action unit. An LGI-Former takes
+    region_tube alone."""
     mask_ratio: tuple[float, ...] = (0.75, 0.9)
     """Every ratio has pictures of its own."""
     max_sheets: int = 4

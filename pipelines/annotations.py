@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.catalog import OK
+from pipelines.catalog import OK, Catalog
 from pipelines.face_tracks import FaceTrack
 from pipelines.storage import ObjectMissing, Storage
 from pipelines.track_file import VideoFaces, digest, footer_bytes, group_range, read_footer, read_group, write_file
@@ -130,6 +130,15 @@ def open_annotations(uri: str) -> Annotations:
     if manifest.get("version") != _VERSION:
         raise ValueError(f"the annotations in {place.uri} have version {manifest.get('version')}, this is {_VERSION}")
     return Annotations(place, manifest)
+
+
+def check_annotations(catalog: Catalog, annotations: Annotations) -> None:
+    """Raises ValueError unless these are the annotations of this catalog."""
+    if annotations.catalog_fingerprint != catalog.fingerprint:
+        raise ValueError(
+            f"the annotations in {annotations.place.uri} are of catalog {annotations.catalog_fingerprint}, not of "
+            f"{catalog.fingerprint}; run jobs/annotate_faces.py for this catalog"
+        )
 
 
 def write_shard(place: Storage, shard: int, videos: Iterable[VideoFaces]) -> dict[str, Any]:

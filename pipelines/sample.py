@@ -2,23 +2,32 @@
 
 Everything random about it is a pure function of (seed, epoch, sample_id, repeat): not of the process, the order or a
 retry. The held-out variant has nothing random: central clip, whole crop area, mask drawn from the sample id alone.
+
+Masks are plain ones (pipelines.masks), or keep the patches of an active action unit of the face (pipelines.au_masks);
+the landmarks of the face go through the same crop and flip as the pixels.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from models.tokens import ClipGeometry
+from models.tokens import ClipGeometry, Grid
+from pipelines import au_masks, masks
+from pipelines.au_masks import AUMaskConfig
+from pipelines.clip_masks import ClipFace, clip_face, draw_clip_masks, no_face
 from pipelines.clips import ClipConfig, central_frame_indices, frame_indices
 from pipelines.decoders import Decoder
-from pipelines.masks import MaskConfig, draw, num_visible
+from pipelines.masks import MaskConfig
 from pipelines.order import PADDING
 from pipelines.randomness import Draw, generator
-from pipelines.transforms import CropConfig, apply_crop, central_crop, draw_crop
+from pipelines.transforms import Crop, CropConfig, apply_crop, central_crop, crop_landmarks, draw_crop
 from pipelines.video import read_frames
+
+if TYPE_CHECKING:
+    from pipelines.face_tracks import FaceTrack
 
 
 class Video(NamedTuple):
@@ -40,7 +49,10 @@ class SampleConfig:
 
     clip: ClipConfig = field(default_factory=ClipConfig)
     crop: CropConfig = field(default_factory=CropConfig)
-    mask: MaskConfig = field(default_factory=MaskConfig)
+    mask: MaskConfig | AUMaskConfig = field(default_factory=MaskConfig)
+    region: Grid | None = None
+    """Regions in which masks of action units show equally many tokens (LGI-Former); None: the clip as a whole. Plain
+    masks have their own."""
     geometry: ClipGeometry = field(default_factory=ClipGeometry)
     clips_per_video: int = 1
     """Masks drawn for each decoded clip (R): decoding is paid once, the model sees the clip R times."""
@@ -57,7 +69,14 @@ class SampleConfig:
             raise ValueError(f"clips_per_video={self.clips_per_video} must be at least 1")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed={self.seed} must lie in [0, 2**32)")
-        num_visible(self.geometry.grid, self.mask)
+        if self.region is not None and not self.follows_face:
+            raise ValueError(f"region={self.region} has no effect on a plain mask; give it mask.region")
+        self._num_visible()
+
+    @property
+    def follows_face(self) -> bool:
+        """Whether the masks depend on the face, which a reader must then know."""
+        return isinstance(self.mask, AUMaskConfig)
 
     @property
     def clip_shape(self) -> tuple[int, int, int, int]:
@@ -65,44 +84,86 @@ class SampleConfig:
 
     @property
     def visible_shape(self) -> tuple[int, int]:
-        return self.clips_per_video, num_visible(self.geometry.grid, self.mask)
+        return self.clips_per_video, self._num_visible()
+
+    def _num_visible(self) -> int:
+        if isinstance(self.mask, AUMaskConfig):
+            return au_masks.num_visible(self.geometry, self.mask, self.region)
+        return masks.num_visible(self.geometry.grid, self.mask)
 
 
 def read_sample(
-    video: Video, data: bytes, config: SampleConfig, *, epoch: int, out_THWC: np.ndarray, out_RV: np.ndarray
+    video: Video,
+    data: bytes,
+    config: SampleConfig,
+    *,
+    epoch: int,
+    out_THWC: np.ndarray,
+    out_RV: np.ndarray,
+    track: FaceTrack | None = None,
 ) -> None:
     """Write the training clip (uint8) and its masks (int32) into preallocated rows of a batch.
 
-    The masks are written first and are valid even where the clip is not.
+    The masks are valid even where the clip is not. `track` is the face that masks of action units follow; plain masks
+    look at none.
 
     Raises:
         SampleError: the video cannot be used; `out_THWC` then holds no picture worth keeping.
     """
-    draw_masks(video.sample_id, config, epoch=epoch, out_RV=out_RV)
-    choice = {"seed": config.seed, "epoch": epoch, "sample_id": video.sample_id}
-    indices = frame_indices(video.frames, video.fps, config.clip, generator(Draw.CLIP, **choice))
-    frames_THWC = read_frames(data, indices, expect_frames=video.frames, decoder=config.decoder)
-    height, width = frames_THWC.shape[1:3]
-    apply_crop(frames_THWC, draw_crop(height, width, config.crop, generator(Draw.CROP, **choice)), out_THWC)
+    choice, face = {"seed": config.seed, "epoch": epoch, "sample_id": video.sample_id}, None
+    try:
+        indices_T = frame_indices(video.frames, video.fps, config.clip, generator(Draw.CLIP, **choice))
+        frames_THWC = read_frames(data, indices_T, expect_frames=video.frames, decoder=config.decoder)
+        height, width = frames_THWC.shape[1:3]
+        crop = draw_crop(height, width, config.crop, generator(Draw.CROP, **choice))
+        apply_crop(frames_THWC, crop, out_THWC)
+        if track is not None:
+            face = face_in_picture(track, indices_T, crop, config)
+    finally:
+        draw_masks(video.sample_id, config, epoch=epoch, out_RV=out_RV, face=face)
 
 
 def read_held_out_sample(
-    video: Video, data: bytes, config: SampleConfig, *, out_THWC: np.ndarray, out_RV: np.ndarray
+    video: Video,
+    data: bytes,
+    config: SampleConfig,
+    *,
+    out_THWC: np.ndarray,
+    out_RV: np.ndarray,
+    track: FaceTrack | None = None,
 ) -> None:
     """As `read_sample`, with nothing random: the same row for every epoch and seed."""
-    for repeat, out_V in enumerate(out_RV):
-        rng = generator(Draw.HELD_OUT_MASK, seed=0, sample_id=video.sample_id, repeat=repeat)
-        out_V[:] = draw(config.geometry.grid, config.mask, rng)
-    indices = central_frame_indices(video.frames, video.fps, config.clip)
-    frames_THWC = read_frames(data, indices, expect_frames=video.frames, decoder=config.decoder)
-    apply_crop(frames_THWC, central_crop(*frames_THWC.shape[1:3], config.crop), out_THWC)
+    indices_T = central_frame_indices(video.frames, video.fps, config.clip)
+    frames_THWC = read_frames(data, indices_T, expect_frames=video.frames, decoder=config.decoder)
+    crop = central_crop(*frames_THWC.shape[1:3], config.crop)
+    apply_crop(frames_THWC, crop, out_THWC)
+    face = None if track is None else face_in_picture(track, indices_T, crop, config)
+    _draw(config, face, out_RV, draw=Draw.HELD_OUT_MASK, seed=0, sample_id=video.sample_id)
 
 
-def draw_masks(sample_id: int, config: SampleConfig, *, epoch: int, out_RV: np.ndarray) -> None:
-    """Write the training masks of a sample, one per repeat; a padding row gets valid ones that are always the same."""
+def face_in_picture(track: FaceTrack, indices_T: np.ndarray, crop: Crop, config: SampleConfig) -> ClipFace:
+    """The face as the model sees it."""
+    return clip_face(track, crop_landmarks(track.landmarks_T682[indices_T], crop, config.crop.size), indices_T)
+
+
+def draw_masks(
+    sample_id: int, config: SampleConfig, *, epoch: int, out_RV: np.ndarray, face: ClipFace | None = None
+) -> None:
+    """Write the training masks of a sample, one per repeat; a padding row gets valid ones that are always the same.
+
+    Without a face masks of action units are plain ones.
+    """
+    if sample_id == PADDING:
+        _draw(config, face, out_RV, draw=Draw.PADDING_MASK, seed=0)
+    else:
+        _draw(config, face, out_RV, draw=Draw.MASK, seed=config.seed, epoch=epoch, sample_id=sample_id)
+
+
+def _draw(config: SampleConfig, face: ClipFace | None, out_RV: np.ndarray, *, draw: Draw, **key: int) -> None:
+    if isinstance(config.mask, AUMaskConfig):
+        face = face or no_face(config.geometry.frames)
+        where = config.geometry, config.mask, config.region
+        out_RV[:], _ = draw_clip_masks(face, *where, repeats=len(out_RV), draw=draw, **key)
+        return
     for repeat, out_V in enumerate(out_RV):
-        if sample_id == PADDING:
-            rng = generator(Draw.PADDING_MASK, seed=0, repeat=repeat)
-        else:
-            rng = generator(Draw.MASK, seed=config.seed, epoch=epoch, sample_id=sample_id, repeat=repeat)
-        out_V[:] = draw(config.geometry.grid, config.mask, rng)
+        out_V[:] = masks.draw(config.geometry.grid, config.mask, generator(draw, repeat=repeat, **key))

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from pipelines.annotations import Annotations
+    from pipelines.au_masks import MaskRecord
     from pipelines.storage import Storage
 
 _NO_TAKE = Take(PADDING, ())
@@ -129,12 +130,17 @@ def find(
             files[view] = fetch(storage, take.videos[view])
         except SampleError as error:
             return Unusable(take.videos[view].uri, error)
+    return Found(choice, files, find_faces(take, choice, annotations, config))
+
+
+def find_faces(take: Take, choice: Choice, annotations: Annotations, config: TakeSampleConfig) -> Tracks:
+    """The longest largest face of each view that must be known. Raises ValueError as `find`."""
     faces = {
         view: annotations.tracks(take.videos[view].uri)
         for view in choice.annotated_views(config)
         if take.videos[view] is not None
     }
-    return Found(choice, files, {view: tracks[0] if tracks else None for view, tracks in faces.items()})
+    return {view: tracks[0] if tracks else None for view, tracks in faces.items()}
 
 
 def read_held_out(
@@ -157,11 +163,22 @@ def read_held_out(
         take = take_at(rows, int(position))
         batch["sample_id_B"][index] = take.sample_id
         found = find(take, choose_held_out(take, config), storage, annotations, config)
-        key = {"seed": 0, "sample_id": take.sample_id}
-        problem = _fill(batch, index, take, found, config, draw=Draw.HELD_OUT_MASK, key=key)
+        problem = _fill(batch, index, take, found, config, draw=Draw.HELD_OUT_MASK, key=held_out_key(take))
         if problem is not None:
             raise ValueError(f"held-out video {problem.uri} cannot be used: {problem.error}") from problem.error
     return batch
+
+
+def held_out_key(take: Take) -> dict[str, int]:
+    """What the masks of a held-out take are drawn from."""
+    return {"seed": 0, "sample_id": take.sample_id}
+
+
+def held_out_records(take: Take, annotations: Annotations, config: TakeSampleConfig) -> list[MaskRecord]:
+    """What the masks of the take show in `read_held_out`, drawn again from annotations alone. Raises as `find`."""
+    choice = choose_held_out(take, config)
+    faces = find_faces(take, choice, annotations, config)
+    return draw_masks(choice, faces, config, draw=Draw.HELD_OUT_MASK, **held_out_key(take))[1]
 
 
 def empty_batch(size: int, config: TakeSampleConfig) -> MultiViewBatch:

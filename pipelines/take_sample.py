@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 
 from models.tokens import ClipGeometry, Grid
-from pipelines.action_units import ACTION_UNITS, active_units
 from pipelines.alignment import (
     AlignConfig,
     central_crop,
@@ -31,7 +30,8 @@ from pipelines.alignment import (
     map_landmarks,
     warp,
 )
-from pipelines.au_masks import AUMaskConfig, MaskRecord, draw_au_mask, num_visible
+from pipelines.au_masks import AUMaskConfig, MaskRecord, num_visible
+from pipelines.clip_masks import ClipFace, clip_face, draw_clip_masks, no_face
 from pipelines.clips import ClipConfig, central_frame_indices, frame_indices
 from pipelines.corpora.mead import MIRRORED_VIEW, VIEWS
 from pipelines.decoders import Decoder
@@ -148,40 +148,28 @@ def draw_masks(
     choice: Choice, tracks: Tracks, config: TakeSampleConfig, *, draw: Draw, **key: int
 ) -> tuple[np.ndarray, list[MaskRecord]]:
     """Visible tokens of the input view, int32 [R, V], and what each mask shows."""
-    track = tracks.get(choice.input_view)
-    active_18, strongest = _active(choice, tracks, config)
-    face = _no_face(config)
-    if track is not None:
-        path_T23 = crop_path(face_path(track, config.align)[choice.indices], choice.crop)
-        face = map_landmarks(track.landmarks_T682[choice.indices], path_T23), track.valid_T[choice.indices]
-    return _draw(*face, active_18, strongest, config, draw, key)
+    return _draw(_input_face(choice, tracks, config), config, draw=draw, **key)
 
 
 def plain_masks(config: TakeSampleConfig) -> np.ndarray:
     """Masks of a row that nobody learns from, int32 [R, V]: valid, and always the same."""
-    inactive_18 = np.zeros(len(ACTION_UNITS), bool)
-    return _draw(*_no_face(config), inactive_18, None, config, Draw.PADDING_MASK, {"seed": 0})[0]
+    return _draw(no_face(config.geometry.frames), config, draw=Draw.PADDING_MASK, seed=0)[0]
 
 
-def _no_face(config: TakeSampleConfig) -> tuple[np.ndarray, np.ndarray]:
-    return np.zeros((config.geometry.frames, 68, 2), np.float32), np.zeros(config.geometry.frames, bool)
+def _draw(face: ClipFace, config: TakeSampleConfig, *, draw: Draw, **key: int) -> tuple[np.ndarray, list[MaskRecord]]:
+    where = config.geometry, config.mask, config.region
+    return draw_clip_masks(face, *where, repeats=config.clips_per_video, draw=draw, **key)
 
 
-def _draw(
-    landmarks_T682: np.ndarray,
-    valid_T: np.ndarray,
-    active_18: np.ndarray,
-    strongest: int | None,
-    config: TakeSampleConfig,
-    draw: Draw,
-    key: dict[str, int],
-) -> tuple[np.ndarray, list[MaskRecord]]:
-    mask, region, drawn = config.mask, config.region, []
-    for repeat in range(config.clips_per_video):
-        rng = generator(draw, repeat=repeat, **key)
-        face = config.geometry, landmarks_T682, valid_T, active_18
-        drawn.append(draw_au_mask(*face, mask, rng, strongest=strongest, region=region))
-    return np.stack([visible_V for visible_V, _ in drawn]), [record for _, record in drawn]
+def _input_face(choice: Choice, tracks: Tracks, config: TakeSampleConfig) -> ClipFace:
+    """The face of the input view, with the activity of `au_source`; the view's own where the take lacks the other."""
+    track = tracks.get(choice.input_view)
+    if track is None:
+        return no_face(config.geometry.frames)
+    path_T23 = crop_path(face_path(track, config.align)[choice.indices], choice.crop)
+    landmarks_T682 = map_landmarks(track.landmarks_T682[choice.indices], path_T23)
+    frontal = tracks.get(FRONT) if config.au_source == "frontal" else None
+    return clip_face(track, landmarks_T682, choice.indices, activity=frontal)
 
 
 def read_view(
@@ -219,19 +207,3 @@ def _shared(take: Take, input_view: int, target_view: int) -> tuple[int, float]:
     """Frames that both views have, and their rate."""
     first, second = take.videos[input_view], take.videos[target_view]
     return min(first.frames, second.frames), first.fps
-
-
-def _active(choice: Choice, tracks: Tracks, config: TakeSampleConfig) -> tuple[np.ndarray, int | None]:
-    """Units active from the first to the last frame of the clip, bool [18], and the one of the highest score."""
-    none_18 = np.zeros(len(ACTION_UNITS), bool)
-    if config.mask.keep == "nothing":
-        return none_18, None
-    own = tracks.get(choice.input_view)
-    track = tracks.get(FRONT) or own if config.au_source == "frontal" else own
-    if track is None:
-        return none_18, None
-    span = slice(int(choice.indices.min()), int(choice.indices.max()) + 1)
-    score_T18, valid_T = track.score_T18[span], track.valid_T[span]
-    if not score_T18[valid_T].any():
-        return none_18, None
-    return active_units(score_T18, valid_T), ACTION_UNITS[int(score_T18[valid_T].mean(0).argmax())]

@@ -68,6 +68,7 @@ def build_stream(config: TakeStreamConfig) -> SampleStream:
 
 def stream_of(catalog: Catalog, annotations: Annotations, config: TakeStreamConfig) -> SampleStream:
     """As `build_stream`, of a catalog and annotations that are open already."""
+    from pipelines.annotations import check_annotations
     from pipelines.take_reader import TakeReader
 
     check_annotations(catalog, annotations)
@@ -87,15 +88,6 @@ def stream_of(catalog: Catalog, annotations: Annotations, config: TakeStreamConf
         sample_bytes=2 * math.prod(config.sample.clip_shape),
         fingerprint=f"{catalog.fingerprint}:{annotations.fingerprint}",
     )
-
-
-def check_annotations(catalog: Catalog, annotations: Annotations) -> None:
-    """Raises ValueError unless these are the annotations of this catalog."""
-    if annotations.catalog_fingerprint != catalog.fingerprint:
-        raise ValueError(
-            f"the annotations in {annotations.place.uri} are of catalog {annotations.catalog_fingerprint}, not of "
-            f"{catalog.fingerprint}; run jobs/annotate_faces.py for this catalog"
-        )
 
 
 def take_rows(catalog: Catalog, split: str, choice: TakeChoice, sample: TakeSampleConfig) -> tuple[pa.Table, int]:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pipelines.landmarks import flip_landmarks
 from pipelines.quarantine import Reason, SampleError
 
 VOXCELEB_FRAME = (224, 224)
@@ -119,6 +120,17 @@ def apply_crop(frames_THWC: np.ndarray, crop: Crop, out_THWC: np.ndarray) -> Non
         cv2.resize(box_HWC, out_size, dst=out_HWC, interpolation=interpolation)
         if crop.flip:
             cv2.flip(out_HWC, 1, dst=out_HWC)
+
+
+def crop_landmarks(landmarks_T682: np.ndarray, crop: Crop, size: int) -> np.ndarray:
+    """Landmarks in the pixels of the `size` x `size` picture that `apply_crop` makes, float32 [T, 68, 2].
+
+    Pixel j covers j to j+1, before and after. A flip also exchanges left and right points.
+    """
+    top, left, height, width = crop.box
+    scale_2 = np.array([size / width, size / height])
+    mapped_T682 = ((landmarks_T682 - (left, top)) * scale_2).astype(np.float32)
+    return flip_landmarks(mapped_T682, size) if crop.flip else mapped_T682
 
 
 def _side(base: int, scale: float, size: int) -> int:

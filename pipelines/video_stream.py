@@ -15,6 +15,7 @@ from pipelines.stream import SampleStream, StreamConfig
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from pipelines.annotations import Annotations
     from pipelines.catalog import Catalog
 
 
@@ -23,34 +24,51 @@ class VideoStreamConfig(StreamConfig):
     """Where the videos are, who decodes, and what a sample looks like."""
 
     sample: SampleConfig = field(default_factory=SampleConfig)
+    annotations: str | None = None
+    """Address of the annotations of the catalog; for masks that follow the face."""
 
 
 def build_stream(config: VideoStreamConfig) -> SampleStream:
-    """The stream of the catalog at `config.catalog`.
+    """The stream of the catalog and annotations of a config.
 
     Raises:
-        ValueError: the split has no usable video.
+        ValueError: the split has no usable video, or the annotations are of another catalog, missing or without effect.
     """
+    from pipelines.annotations import open_annotations
     from pipelines.catalog import load
 
-    return stream_of(load(config.catalog), config)
+    annotations = None if config.annotations is None else open_annotations(config.annotations)
+    return stream_of(load(config.catalog), config, annotations)
 
 
-def stream_of(catalog: Catalog, config: VideoStreamConfig) -> SampleStream:
-    """As `build_stream`, of a catalog that is loaded already."""
-    from pipelines.batch_reader import MicroBatchReader
+def stream_of(catalog: Catalog, config: VideoStreamConfig, annotations: Annotations | None = None) -> SampleStream:
+    """As `build_stream`, of a catalog and annotations that are open already."""
+    from pipelines.annotations import check_annotations
+    from pipelines.batch_reader import MicroBatchReader, check_faces
 
+    check_faces(config.sample, annotations)
+    if annotations is not None:
+        check_annotations(catalog, annotations)
     return SampleStream(
         config,
         eligible_videos(catalog, config.split, config.sample.clip),
         num_ids=catalog.table.num_rows,
         seed=config.sample.seed,
         make_reader=partial(
-            MicroBatchReader, storage=catalog.storage, config=config.sample, fetch_threads=config.fetch_threads
+            MicroBatchReader,
+            storage=catalog.storage,
+            config=config.sample,
+            fetch_threads=config.fetch_threads,
+            annotations=annotations,
         ),
         sample_bytes=math.prod(config.sample.clip_shape),
-        fingerprint=catalog.fingerprint,
+        fingerprint=fingerprint_of(catalog, annotations),
     )
+
+
+def fingerprint_of(catalog: Catalog, annotations: Annotations | None) -> str:
+    """Of the data that samples are made of."""
+    return catalog.fingerprint if annotations is None else f"{catalog.fingerprint}:{annotations.fingerprint}"
 
 
 def eligible_videos(catalog: Catalog, split: str, clip: ClipConfig) -> pa.Table:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.annotate import Annotated, annotate
 from pipelines.annotate_video import AnnotateConfig
+from pipelines.annotations import Annotations, open_annotations
 from pipelines.catalog import OK, Catalog, load
 from pipelines.storage import home
 from pipelines.track_file import NO_FACE
@@ -34,6 +35,21 @@ def annotate_catalog(
     found = report(done)
     show(found, done.annotations.videos)
     return found
+
+
+def find_annotations(catalog_uri: str, catalog: Catalog, *, given: str | None, has_truth: bool) -> Annotations:
+    """The annotations of a catalog that a run needs: at the address `given`, or where they are kept. Those of a
+    synthetic corpus (`has_truth`) are made of its ground truth, unless they are there. Ray must be up.
+
+    Raises ValueError where a corpus that is not ours has none, with the command that makes them.
+    """
+    if has_truth:
+        truth = AnnotateConfig(openface=catalog.storage.full(GROUND_TRUTH))
+        return open_annotations(annotate_catalog(catalog_uri, None, truth)["annotations"])
+    try:
+        return open_annotations(given or address(catalog_uri))
+    except ValueError as error:
+        raise ValueError(f"{error}\nthe command is: python jobs/annotate_faces.py --catalog {catalog_uri}") from None
 
 
 def address(catalog_uri: str) -> str:

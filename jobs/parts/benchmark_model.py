@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,11 @@ import torch
 from torch import Tensor
 
 from jobs.parts.pretrain_config import PretrainConfig
+from jobs.parts.video_pretraining import sample_config
 from jobs.recipes.voxceleb import RECIPES
 from models.flops import count_multiply_adds, count_parameters
 from models.masked_autoencoder import MaskedAutoencoder, build
-from pipelines.masks import draw
+from pipelines.sample import draw_masks
 
 REFERENCE_CLIPS_PER_SECOND = {"fp32": 1.78, "bf16": 6.04}
 REFERENCE_MULTIPLY_ADDS = 14.02e9  # forward, one clip; ours saves 4 % by not embedding masked cubes
@@ -95,7 +97,10 @@ def random_batch(config: PretrainConfig, size: int, device: torch.device) -> dic
     rng = np.random.default_rng(config.seed)
     geometry = config.model.geometry
     shape = (size, geometry.frames, geometry.height, geometry.width, 3)
-    visible_BRV = np.stack([draw(geometry.grid, config.mask, rng)[None] for _ in range(size)])
+    sample = replace(sample_config(config), clips_per_video=1)
+    visible_BRV = np.empty((size, *sample.visible_shape), np.int32)
+    for sample_id, visible_RV in enumerate(visible_BRV):
+        draw_masks(sample_id, sample, epoch=0, out_RV=visible_RV)
     return {
         "clip_BTHWC": torch.from_numpy(rng.integers(0, 256, shape, dtype=np.uint8)).to(device),
         "visible_BRV": torch.from_numpy(visible_BRV).to(device),

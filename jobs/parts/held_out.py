@@ -24,6 +24,8 @@ class HeldOutConfig:
     split: str
     clips: int
     sample: SampleConfig
+    annotations: str | None = None
+    """Address of the annotations of the catalog; for masks that follow the face."""
 
 
 def read_batch(config: HeldOutConfig) -> PretrainingBatch:
@@ -38,12 +40,16 @@ def read_batch(config: HeldOutConfig) -> PretrainingBatch:
 
 def batch_of(catalog: Catalog, config: HeldOutConfig) -> PretrainingBatch:
     """As `read_batch`, from a catalog that is loaded already."""
+    from pipelines.annotations import check_annotations, open_annotations
     from pipelines.batch_reader import read_held_out
     from pipelines.video_stream import eligible_videos
 
     videos = eligible_videos(catalog, config.split, config.sample.clip)
     positions = np.unique(np.linspace(0, len(videos) - 1, min(config.clips, len(videos))).round().astype(int))
-    return read_held_out(videos, catalog.storage, config.sample, positions_B=positions)
+    annotations = None if config.annotations is None else open_annotations(config.annotations)
+    if annotations is not None:
+        check_annotations(catalog, annotations)
+    return read_held_out(videos, catalog.storage, config.sample, positions_B=positions, annotations=annotations)
 
 
 class HeldOutLoss:

@@ -65,7 +65,8 @@ def _masking(config: PretrainConfig | MeadPretrainConfig) -> str:
     if isinstance(mask, MaskConfig):
         return f"{mask.policy}, ratio {mask.ratio:g}"
     kept = "patches of an active action unit kept, " if mask.keep == "unit" else ""
-    return f"{kept}the rest {mask.rest}, ratio {mask.ratio:g}; target views: {config.target_views}"
+    views = f"; target views: {config.target_views}" if isinstance(config, MeadPretrainConfig) else ""
+    return f"{kept}the rest {mask.rest}, ratio {mask.ratio:g}{views}"
 
 
 def _input(config: PretrainConfig | MeadPretrainConfig) -> str:

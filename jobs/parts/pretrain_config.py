@@ -7,8 +7,11 @@ from typing import ClassVar, Literal
 
 from jobs.parts.run_config import RunConfig
 from models.config import MaskedAutoencoderConfig
+from models.tokens import Grid
+from pipelines import au_masks, masks
+from pipelines.au_masks import AUMaskConfig
 from pipelines.clips import ClipConfig
-from pipelines.masks import MaskConfig, num_visible
+from pipelines.masks import MaskConfig
 from pipelines.transforms import CropConfig
 
 
@@ -40,6 +43,20 @@ class CorpusConfig:
 
 
 @dataclass(frozen=True)
+class UnitMaskConfig(AUMaskConfig):
+    """Masks that keep the patches of an active action unit of the face."""
+
+    annotations: str | None = None
+    """Address of the annotations, made by jobs/annotate_faces.py. None: where that job puts them; those of the
+    synthetic corpus are made of its ground truth."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.keep == "nothing":
+            raise ValueError("mask.keep=nothing needs no annotations: take a recipe with plain masks (mask.policy)")
+
+
+@dataclass(frozen=True)
 class PretrainConfig(RunConfig):
     """Pre-training of a masked autoencoder on face video."""
 
@@ -48,7 +65,7 @@ class PretrainConfig(RunConfig):
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     clip: ClipConfig = field(default_factory=ClipConfig)
     crop: CropConfig = field(default_factory=CropConfig)
-    mask: MaskConfig = field(default_factory=lambda: MaskConfig(policy="region_tube"))
+    mask: MaskConfig | UnitMaskConfig = field(default_factory=lambda: MaskConfig(policy="region_tube"))
     model: MaskedAutoencoderConfig = field(default_factory=MaskedAutoencoderConfig)
 
     def __post_init__(self) -> None:
@@ -61,11 +78,28 @@ class PretrainConfig(RunConfig):
         ):
             if value != wanted:
                 raise ValueError(f"{name}={value} but the model's clip has {wanted}; set both to the same value")
-        if self.mask.policy == "region_tube" and self.mask.region != self.model.region:
-            raise ValueError(f"mask.region={self.mask.region} and model.region={self.model.region} must be the same")
-        if self.model.encoder.startswith("lgi_former") and self.mask.policy != "region_tube":
+        if isinstance(self.mask, UnitMaskConfig):
+            self._check_units(self.mask)
+        else:
+            self._check_policy(self.mask)
+
+    @property
+    def unit_region(self) -> Grid | None:
+        """Regions in which masks of action units show equally many tokens, as LGI-Former needs."""
+        follows_face = isinstance(self.mask, UnitMaskConfig)
+        return self.model.region if follows_face and self.model.encoder.startswith("lgi_former") else None
+
+    def _check_units(self, mask: UnitMaskConfig) -> None:
+        if self.corpus.name == "synthetic" and mask.annotations is not None:
+            raise ValueError("mask.annotations has no effect on the synthetic corpus; leave it out")
+        au_masks.num_visible(self.model.geometry, mask, self.unit_region)
+
+    def _check_policy(self, mask: MaskConfig) -> None:
+        if mask.policy == "region_tube" and mask.region != self.model.region:
+            raise ValueError(f"mask.region={mask.region} and model.region={self.model.region} must be the same")
+        if self.model.encoder.startswith("lgi_former") and mask.policy != "region_tube":
             raise ValueError(
-                f"mask.policy={self.mask.policy} leaves unequal numbers of visible tokens in the regions of "
+                f"mask.policy={mask.policy} leaves unequal numbers of visible tokens in the regions of "
                 f"{self.model.encoder}; use mask.policy=region_tube, or a video_vit encoder"
             )
-        num_visible(geometry.grid, self.mask)
+        masks.num_visible(self.model.geometry.grid, mask)

@@ -50,6 +50,10 @@ class Pretraining(Protocol):
         """Videos that belong to no epoch, as rows {sample_id, uri, reason, detail}."""
         ...
 
+    def describe_data(self, run_directory: Storage) -> None:
+        """Called before training: writes and logs what is known of the data by then."""
+        ...
+
     def draw_pictures(self, run_directory: Storage) -> dict[str, Any]:
         """Reconstructions of the held-out clips, into `pictures/`. Returns psnr_* and "pictures", their names."""
         ...
@@ -76,6 +80,7 @@ def pretrain(command: Command[Config], prepare: Callable[[Config, Storage], Pret
             run = training_run(config, work, name, run_directory.uri, cluster_capacity())
             unusable = work.unusable()
             record_unusable(unusable, run_directory)
+            work.describe_data(run_directory)
             result = summarize(fit(run)) | {"unusable": len(unusable)}
     if result.get("is_finished") and "psnr_model" not in result:
         result |= work.draw_pictures(run_directory)

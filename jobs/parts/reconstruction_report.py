@@ -14,6 +14,7 @@ from torch import Tensor
 from jobs.parts.pictures import png
 from jobs.parts.reconstruction import reconstruct
 from jobs.parts.reconstruction_sheet import draw_panels, draw_reconstruction
+from pipelines.au_masks import AUMaskConfig
 from pipelines.clips import ClipConfig
 from pipelines.masks import MaskConfig
 from pipelines.storage import Storage
@@ -63,7 +64,7 @@ def make_reconstruction(
     *,
     names: Sequence[str],
     checkpoint: str,
-    mask: MaskConfig,
+    mask: MaskConfig | AUMaskConfig,
     clip: ClipConfig,
     max_sheets: int = 4,
 ) -> ReconstructionResult:
@@ -119,6 +120,8 @@ def _mp4(frames_THWC: np.ndarray, *, fps: float) -> bytes:
     return buffer.getvalue()
 
 
-def _describe_mask(mask: MaskConfig) -> str:
+def _describe_mask(mask: MaskConfig | AUMaskConfig) -> str:
+    if isinstance(mask, AUMaskConfig):
+        return f"mask that keeps an action unit, the rest {mask.rest}, ratio {mask.ratio:g}"
     regions = f" in regions {'x'.join(map(str, mask.region))}" if mask.policy == "region_tube" else ""
     return f"{mask.policy} mask{regions}, ratio {mask.ratio:g}"

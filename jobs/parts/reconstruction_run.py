@@ -76,12 +76,19 @@ def reconstruct_clips(
 
 
 def mask_for(config: PretrainConfig, policy: Policy | None, ratio: float) -> MaskConfig:
-    """A mask apart from training. Raises ValueError where the model cannot take it."""
-    policy = policy or config.mask.policy
+    """A plain mask apart from training, of the policy of the run unless one is given; of a run whose masks keep an
+    action unit, that of the rest. Raises ValueError where the model cannot take it."""
+    policy = policy or _plain_policy(config)
     region = config.model.region if policy == "region_tube" else DEFAULT_REGION
     mask = MaskConfig(policy=policy, ratio=ratio, region=region)
     replace(config, mask=mask)  # checks the one against the other
     return mask
+
+
+def _plain_policy(config: PretrainConfig) -> Policy:
+    if isinstance(config.mask, MaskConfig):
+        return config.mask.policy
+    return config.mask.rest if config.unit_region is None else "region_tube"
 
 
 def draw_masks(sample_ids: np.ndarray, config: PretrainConfig, mask: MaskConfig) -> np.ndarray:

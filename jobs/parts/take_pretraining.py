@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,19 +13,23 @@ import numpy as np
 from cluster.protocols import Reference
 from jobs.parts.held_out import HeldOutLoss
 from jobs.parts.mead_config import MeadPretrainConfig
-from jobs.parts.pretraining import HELD_OUT_SPLIT, stream_fields, write_curves
+from jobs.parts.pretraining import HELD_OUT_SPLIT, TRAINING_SPLIT, stream_fields, write_curves
 from pipelines.storage import Storage
 from pipelines.take_sample import TakeSampleConfig
-from pipelines.take_stream import TakeChoice, TakeStreamConfig, check_annotations, take_rows
+from pipelines.take_stream import TakeChoice, TakeStreamConfig, take_rows
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from models.tokens import MultiViewBatch
     from pipelines.annotations import Annotations
     from pipelines.catalog import Catalog
+    from pipelines.mask_counts import MaskCounts
 
 logger = logging.getLogger(__name__)
 
-SHEETS = 3
+MASKS, UNITS = "masks.json", "units.png"
+COUNTED_SAMPLES = 200
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,8 @@ class TakePretraining:
     def __init__(
         self, config: MeadPretrainConfig, catalog_uri: str, catalog: Catalog, annotations: Annotations
     ) -> None:
+        from pipelines.annotations import check_annotations
+
         check_annotations(catalog, annotations)
         self.config, self.catalog_uri, self.catalog, self.annotations = config, catalog_uri, catalog, annotations
         self.fingerprint = f"{catalog.fingerprint}:{annotations.fingerprint}"
@@ -80,16 +88,55 @@ class TakePretraining:
         report = take_table(self.catalog, self.config.choice.takes).report
         return [{"sample_id": -1, **omission._asdict()} for omission in report.omitted]
 
+    def describe_data(self, run_directory: Storage) -> None:
+        """Writes masks.json: what the masks of the first epoch will show in each view, and why."""
+        from jobs.parts.mask_words import counts_sentence
+
+        if self.masks is None:
+            return
+        run_directory.write(MASKS, json.dumps(self.masks.to_json(), indent=1).encode())
+        for view, masks in self.masks.views.items():
+            logger.info("masks of %s: %s", view.replace("_", " "), counts_sentence(masks))
+
+    @cached_property
+    def masks(self) -> MaskCounts | None:
+        """Counted over samples of the first epoch; None where masks show no unit on purpose."""
+        from pipelines.mask_counts import count_masks
+        from pipelines.stream import repeat_rows
+
+        config, sample = self.config, self.config.sample()
+        if sample.mask.keep == "nothing":
+            return None
+        rows, num_takes = take_rows(self.catalog, TRAINING_SPLIT, config.choice, sample)
+        passes = config.passes_per_epoch if config.overfit is None else 1
+        rows = repeat_rows(rows.slice(0, config.overfit), passes, ids_per_pass=num_takes)
+        return count_masks(rows, self.annotations, sample, limit=COUNTED_SAMPLES)
+
     def draw_pictures(self, run_directory: Storage) -> dict[str, Any]:
+        from jobs.parts.take_pictures import draw_take_pictures
         from jobs.parts.trained import load_trained
-        from jobs.parts.view_pictures import draw_views
+        from jobs.parts.unit_chart import draw_units
 
         trained = load_trained(run_directory.uri)
         pictures = run_directory.child("pictures")
-        batch = read_held_out_batch(self.catalog, self.annotations, self._held_out())
-        drawn = draw_views(trained.model(), batch, pictures, checkpoint=trained.name, max_sheets=SHEETS)
-        curves = write_curves(run_directory, step=trained.step, title=trained.name)
-        return drawn.metrics | {"pictures": [*(pictures.full(name) for name in drawn.files), curves]}
+        held_out = self._held_out()
+        rows, positions = held_out_takes(self.catalog, held_out)
+        drawn = draw_take_pictures(
+            trained.model(),
+            rows,
+            positions,
+            storage=self.catalog.storage,
+            annotations=self.annotations,
+            sample=held_out.sample,
+            output=pictures,
+            checkpoint=trained.name,
+        )
+        files = [pictures.full(name) for name in drawn.files]
+        if self.masks is not None:
+            pictures.write(UNITS, draw_units(self.masks, title=trained.name))
+            files.append(pictures.full(UNITS))
+        files.append(write_curves(run_directory, step=trained.step, title=trained.name))
+        return drawn.metrics | {"pictures": files}
 
     def _held_out(self) -> TakeHeldOutConfig:
         return TakeHeldOutConfig(
@@ -101,12 +148,17 @@ class TakePretraining:
         )
 
 
+def held_out_takes(catalog: Catalog, config: TakeHeldOutConfig) -> tuple[pa.Table, np.ndarray]:
+    """The takes of the held-out split, and the positions of those that are spread evenly over it."""
+    rows, _ = take_rows(catalog, HELD_OUT_SPLIT, config.choice, config.sample)
+    return rows, np.unique(np.linspace(0, len(rows) - 1, min(config.takes, len(rows))).round().astype(int))
+
+
 def read_held_out_batch(catalog: Catalog, annotations: Annotations, config: TakeHeldOutConfig) -> MultiViewBatch:
-    """Takes spread evenly over the held-out split. Raises ValueError when one cannot be used."""
+    """The held-out takes. Raises ValueError when one cannot be used."""
     from pipelines.take_reader import read_held_out
 
-    rows, _ = take_rows(catalog, HELD_OUT_SPLIT, config.choice, config.sample)
-    positions = np.unique(np.linspace(0, len(rows) - 1, min(config.takes, len(rows))).round().astype(int))
+    rows, positions = held_out_takes(catalog, config)
     return read_held_out(rows, catalog.storage, annotations, config.sample, positions_B=positions)
 
 

@@ -3,39 +3,59 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
 
 from cluster.protocols import Reference
 from jobs.parts.catalog import prepare_catalog
 from jobs.parts.held_out import HeldOutConfig, batch_of
-from jobs.parts.pretrain_config import PretrainConfig
+from jobs.parts.pretrain_config import PretrainConfig, UnitMaskConfig
 from jobs.parts.pretraining import HELD_OUT_SPLIT, stream_fields, write_curves
 from pipelines.catalog import OK, Catalog
 from pipelines.sample import SampleConfig
 from pipelines.storage import Storage
-from pipelines.video_stream import VideoStreamConfig, judged_videos
+from pipelines.video_stream import VideoStreamConfig, fingerprint_of, judged_videos
+
+if TYPE_CHECKING:
+    from pipelines.annotations import Annotations
 
 
 def prepare(config: PretrainConfig, home: Storage) -> VideoPretraining:
-    """The corpus found or rendered, and cataloged. Ray must be up."""
-    return VideoPretraining(config, *prepare_catalog(config.corpus, home))
+    """The corpus found or rendered, and cataloged, and where masks follow the face its annotations. Ray must be up.
+
+    Raises ValueError where these are missing or of another catalog.
+    """
+    uri, catalog = prepare_catalog(config.corpus, home)
+    if not isinstance(config.mask, UnitMaskConfig):
+        return VideoPretraining(config, uri, catalog)
+    from jobs.parts.annotation import find_annotations
+
+    has_truth = config.corpus.name == "synthetic"
+    annotations = find_annotations(uri, catalog, given=config.mask.annotations, has_truth=has_truth)
+    return VideoPretraining(config, uri, catalog, annotations)
 
 
 class VideoPretraining:
     """A masked autoencoder on the videos of a catalog (see jobs.parts.pretraining.Pretraining)."""
 
-    def __init__(self, config: PretrainConfig, catalog_uri: str, catalog: Catalog) -> None:
+    def __init__(
+        self, config: PretrainConfig, catalog_uri: str, catalog: Catalog, annotations: Annotations | None = None
+    ) -> None:
         self.config, self.catalog_uri, self.catalog = config, catalog_uri, catalog
-        self.fingerprint = catalog.fingerprint
+        self.fingerprint = fingerprint_of(catalog, annotations)
 
     def task(self) -> Reference:
         return Reference("models.masked_autoencoder:build", self.config.model)
 
     def stream(self, actors: int) -> Reference:
         fields = stream_fields(self.config, actors)
-        config = VideoStreamConfig(catalog=self.catalog_uri, sample=sample_config(self.config), **fields)
+        config = VideoStreamConfig(
+            catalog=self.catalog_uri,
+            annotations=annotations_address(self.config, self.catalog_uri),
+            sample=sample_config(self.config),
+            **fields,
+        )
         return Reference("pipelines.video_stream:build_stream", config)
 
     def probe(self) -> Reference:
@@ -45,6 +65,9 @@ class VideoPretraining:
         videos = judged_videos(self.catalog, self.config.clip)
         table = videos.filter(pc.not_equal(videos["status"], OK)).select(["sample_id", "uri", "status", "detail"])
         return table.rename_columns(["sample_id", "uri", "reason", "detail"]).to_pylist()
+
+    def describe_data(self, run_directory: Storage) -> None:
+        """Nothing is known of plain masks but their config."""
 
     def draw_pictures(self, run_directory: Storage) -> dict[str, Any]:
         from jobs.parts.reconstruction_report import make_reconstruction
@@ -73,6 +96,7 @@ def sample_config(config: PretrainConfig) -> SampleConfig:
         clip=config.clip,
         crop=config.crop,
         mask=config.mask,
+        region=config.unit_region,
         geometry=config.model.geometry,
         clips_per_video=config.clips_per_video,
         seed=config.seed,
@@ -83,4 +107,14 @@ def sample_config(config: PretrainConfig) -> SampleConfig:
 def held_out(config: PretrainConfig, catalog_uri: str) -> HeldOutConfig:
     """One mask for each clip, whatever training draws."""
     sample = replace(sample_config(config), clips_per_video=1)
-    return HeldOutConfig(catalog_uri, HELD_OUT_SPLIT, config.held_out_clips, sample)
+    annotations = annotations_address(config, catalog_uri)
+    return HeldOutConfig(catalog_uri, HELD_OUT_SPLIT, config.held_out_clips, sample, annotations)
+
+
+def annotations_address(config: PretrainConfig, catalog_uri: str) -> str | None:
+    """Of the faces that masks follow; None for plain masks."""
+    if not isinstance(config.mask, UnitMaskConfig):
+        return None
+    from jobs.parts.annotation import address
+
+    return config.mask.annotations or address(catalog_uri)

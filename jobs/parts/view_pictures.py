@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 
 from jobs.parts.pictures import Row, draw_sheet, grey_out, png
 from jobs.parts.view_reconstruction import ViewReconstruction, reconstruct_view
-from pipelines.corpora.mead import VIEWS
+from pipelines.corpora.mead import VIEWS, ViewName
 from pipelines.storage import Storage
 
 if TYPE_CHECKING:
+    from models.config import MultiViewConfig
     from models.multi_view import MultiViewAutoencoder
     from models.tokens import MultiViewBatch
 
@@ -23,6 +25,19 @@ NOTE = (
     "Predictions are drawn with each cube's true mean and deviation, which alone draw a face: "
     "compare the model with the zero predictor."
 )
+NOT_PREDICTED = "Grey in another view: cubes that are visible in the input are never predicted (loss_tokens=masked)."
+NOT_TOLD = (
+    "The decoder is not told which view to draw (target_view_embedding=off): it has one answer for all, and only the "
+    "true mean and deviation differ between views."
+)
+
+
+class ShownTake(NamedTuple):
+    """A take in words."""
+
+    title: str
+    mask: str
+    """What the first of its masks keeps visible."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +49,35 @@ class DrawnViews:
     files: tuple[str, ...]
 
 
+def take_title(name: ViewName) -> str:
+    """Subject, emotion and level: "M003, happy at level 3"."""
+    return f"{name.subject}, {name.emotion} at level {name.level}"
+
+
+def view_title(view: int) -> str:
+    return VIEWS[view].replace("_", " ")
+
+
+def model_notes(config: MultiViewConfig) -> list[str]:
+    """What a reader of any picture of this model's reconstructions must know."""
+    notes = [NOTE]
+    if config.loss_tokens == "masked":
+        notes.append(NOT_PREDICTED)
+    if config.target_view_embedding == "off":
+        notes.append(NOT_TOLD)
+    return notes
+
+
 def draw_views(
-    task: MultiViewAutoencoder, batch: MultiViewBatch, output: Storage, *, checkpoint: str, max_sheets: int
+    task: MultiViewAutoencoder,
+    batch: MultiViewBatch,
+    output: Storage,
+    *,
+    takes: Sequence[ShownTake],
+    checkpoint: str,
 ) -> DrawnViews:
-    """Reconstructs every take of a batch by the first of its masks; writes take-NN.png of the first `max_sheets`.
+    """Reconstructs every take of a batch by the first of its masks; writes take-NN.png of as many, the first ones, as
+    `takes` has words for.
 
     Raises:
         ValueError: predictions that are not finite.
@@ -63,15 +103,10 @@ def draw_views(
                 is_same_view=shown == drawn,
             )
             results.append(result)
-            if len(results) <= max_sheets:
+            if len(results) <= len(takes):
                 files.append(f"take-{len(results) - 1:02d}.png")
-                sheet = draw_view_sheet(
-                    result,
-                    tubelet=task.config.geometry.tubelet,
-                    views=(VIEWS[shown], VIEWS[drawn]),
-                    title=f"take {batch['sample_id_B'][start + index]}, held out",
-                    setting=checkpoint,
-                )
+                take = takes[len(results) - 1]
+                sheet = draw_view_sheet(result, take, views=(shown, drawn), config=task.config, setting=checkpoint)
                 output.write(files[-1], png(sheet))
     names = results[0].psnr
     metrics = {f"psnr_{name}": round(float(np.mean([r.psnr[name] for r in results])), 3) for name in names}
@@ -79,26 +114,29 @@ def draw_views(
 
 
 def draw_view_sheet(
-    result: ViewReconstruction, *, tubelet: int, views: tuple[str, str], title: str, setting: str
+    result: ViewReconstruction, take: ShownTake, *, views: tuple[int, int], config: MultiViewConfig, setting: str
 ) -> np.ndarray:
     """Input, what of it is visible, the reconstruction, the zero predictor and the true target view, uint8 [H, W, 3].
-    At most 8 cubes are its columns, each shown by its first frame."""
+    At most 8 cubes are its columns, each shown by its first frame. `views` are those of input and target."""
+    tubelet = config.geometry.tubelet
     cubes = len(result.clip) // tubelet
     shown = np.unique(np.linspace(0, cubes - 1, min(cubes, CUBES_SHOWN)).round().astype(int)) * tubelet
-    source, drawn = (view.replace("_", " ") for view in views)
+    source, drawn = (view_title(view) for view in views)
     decibels = {name: f"{value:.2f} dB" for name, value in result.psnr.items()}
     share = f"{result.hidden.mean():.0%} masked"
     rows = [
-        Row(f"Input: {source}", result.clip[shown], ("first frame of each cube",)),
+        Row("Input", result.clip[shown], (source, "first frame of each cube")),
         Row("Visible to the model", grey_out(result.clip, result.hidden)[shown], (share,)),
-        Row(f"Reconstruction: {drawn}", result.drawn["model"][shown], (decibels["model"],)),
-        Row("Zero predictor", result.drawn["zero"][shown], (decibels["zero"], "every cube its mean")),
-        Row(f"True view: {drawn}", result.target[shown], ()),
+        Row("Reconstruction", result.drawn["model"][shown], (drawn, decibels["model"])),
+        Row("Zero predictor", result.drawn["zero"][shown], ("every cube its mean", decibels["zero"])),
+        Row("True view", result.target[shown], (drawn,)),
     ]
+    path = f"{drawn} from itself" if source == drawn else f"{drawn} drawn from {source}"
     caption = (
-        setting,
+        f"{setting}; a held-out take",
+        take.mask,
         f"PSNR on predicted pixels: model {decibels['model']}, zero predictor {decibels['zero']}",
-        NOTE,
+        *model_notes(config),
     )
     columns = [f"frames {first}-{first + tubelet - 1}" for first in shown]
-    return draw_sheet(rows, title=title, caption=caption, columns=columns)
+    return draw_sheet(rows, title=f"{take.title}: {path}", caption=caption, columns=columns)

@@ -75,8 +75,12 @@ def test_a_stopped_run_goes_on_and_uses_every_take_once_an_epoch(
     assert (result["steps"], result["samples"], result["quarantined"]) == (2 * EPOCHS, 4 * EPOCHS, 0)
     assert {"psnr_model", "psnr_zero", "held_out_loss", "held_out_zero_loss"} <= set(result)
     names = [name.removeprefix(directory.uri + "/") for name in result["pictures"]]
-    assert names == ["pictures/take-00.png", "pictures/take-01.png", "pictures/curves.png"]
+    drawn = ("take-00", "take-01", "views", "units", "curves")
+    assert names == [f"pictures/{name}.png" for name in drawn]
     assert all(directory.size(name) > 1000 for name in names)
+    counted = json.loads(directory.read("masks.json"))
+    assert (counted["takes"], counted["rows"]) == (4, 4)
+    assert sum(view["masks"] for view in counted["views"].values()) == 4
     assert load_trained(directory.uri).config.model == CONFIG.model
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,12 +13,16 @@ import pytest
 from cluster.config import EngineConfig, WorkersConfig
 from cluster.ledger import read_epoch
 from cluster.runtime import ray_session
+from jobs.parts.annotation import find_annotations
 from jobs.parts.command_line import Command
-from jobs.parts.pretrain_config import CorpusConfig, PretrainConfig
+from jobs.parts.model_card import model_card
+from jobs.parts.pretrain_config import CorpusConfig, PretrainConfig, UnitMaskConfig
 from jobs.parts.pretraining import pretrain
+from jobs.parts.reconstruction_run import reconstruct_clips
+from jobs.parts.trained import load_trained
 from jobs.parts.video_pretraining import prepare
 from pipelines.storage import Storage
-from tests.jobs.tiny import tiny_config
+from tests.jobs.tiny import tiny_config, write_corpus
 from tests.pipelines.media import ERROR_PAGE, sound_only, video
 
 EPOCHS = 3
@@ -110,3 +115,42 @@ def test_a_run_on_s3_uses_every_good_video_once_an_epoch_and_names_every_bad_one
     with pytest.raises(ValueError, match="optimizer"):
         other = replace(config, optimizer=replace(config.optimizer, base_lr=1.0))
         run_job(other, capsys, name="stopped", home=home)
+
+
+@pytest.mark.soak
+def test_a_run_whose_masks_keep_action_units_annotates_rendered_faces_and_can_be_reconstructed(
+    ray_is_up: None, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    tiny, home = tiny_config(), Storage(tmp_path)
+    config = replace(
+        tiny,
+        corpus=CorpusConfig(speakers=2, clips_per_speaker=1),
+        mask=UnitMaskConfig(),
+        optimizer=replace(tiny.optimizer, global_batch=2, epochs=1, warmup_epochs=0, stop_epoch=None),
+        engine=EngineConfig(zero_stage=0),
+        workers=WorkersConfig(num_workers=1, cpus_per_worker=0.5),
+        held_out_clips=2,
+    )
+    result = run_job(config, capsys, name="units", home=home)
+    assert (result["is_finished"], result["samples"], result["quarantined"]) == (True, 2, 0)
+    assert {"psnr_model", "held_out_loss"} <= set(result)
+
+    trained = load_trained(home.child("runs", "units").uri)
+    assert trained.config == config
+    (manifest,) = (item.name for item in home.list("catalogs/annotations") if item.name.endswith("manifest.json"))
+    assert f":{json.loads(home.read(manifest))['fingerprint']}:" in trained.provenance["metadata"]["stream"]
+
+    drawn = reconstruct_clips(
+        trained.provenance["checkpoint"], [], policy=None, ratios=[0.75], max_sheets=0, output=str(tmp_path / "sheets")
+    )
+    assert list(drawn["mean"]) == ["region_tube-0.75"]
+    assert "patches of an active action unit kept, the rest random, ratio 0.7 |" in model_card(
+        trained, contents="encoder"
+    )
+
+
+def test_a_corpus_without_annotations_names_the_command_that_makes_them(tmp_path: Path) -> None:
+    catalog = write_corpus(tmp_path)
+    uri = str(tmp_path / "catalogs" / "folder-0123456789ab.parquet")
+    with pytest.raises(ValueError, match=rf"no finished annotations(.|\n)*annotate_faces.py --catalog {uri}"):
+        find_annotations(uri, catalog, given=None, has_truth=False)

@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 
 from jobs.config import from_json, to_json
-from jobs.parts.pretrain_config import CorpusConfig, PretrainConfig
-from jobs.recipes.voxceleb import RECIPES, mae_dfer_base
+from jobs.parts.command_line import parse
+from jobs.parts.pretrain_config import CorpusConfig, PretrainConfig, UnitMaskConfig
+from jobs.parts.video_pretraining import annotations_address, held_out, sample_config
+from jobs.recipes.voxceleb import RECIPES, mae_dfer_base, mae_dfer_units
 from pipelines.masks import MaskConfig
 
 
@@ -59,11 +61,49 @@ def test_where_a_run_is_carried_out_does_not_change_what_it_learns() -> None:
         ({"crop": replace(mae_dfer_base().crop, size=224)}, "crop.size=224"),
         ({"clip": replace(mae_dfer_base().clip, frames=8)}, "clip.frames=8"),
         ({"overfit": 0}, "overfit=0"),
+        ({"mask": UnitMaskConfig(ratio=0.009)}, "masks nothing"),
+        ({"mask": UnitMaskConfig(annotations="s3://bucket/faces")}, "mask.annotations has no effect"),
     ],
 )
 def test_values_that_do_not_go_together_are_refused_with_the_field(change: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(mae_dfer_base(), **change)
+
+
+def test_masks_of_action_units_have_the_regions_of_an_lgi_former_and_none_of_a_vit() -> None:
+    lgi = mae_dfer_units()
+    vit = replace(lgi, model=replace(lgi.model, encoder="video_vit_base"))
+    assert (lgi.unit_region, vit.unit_region, mae_dfer_base().unit_region) == ((2, 5, 10), None, None)
+    assert sample_config(replace(lgi, clips_per_video=3)).visible_shape == (3, 16 * 15)
+    assert sample_config(vit).visible_shape == (1, 800 - 560)
+
+
+def test_masks_of_action_units_name_the_annotations_they_follow() -> None:
+    named = replace(
+        mae_dfer_units(),
+        corpus=CorpusConfig(name="voxceleb2", root="s3://bucket/vox"),
+        mask=UnitMaskConfig(annotations="s3://bucket/faces"),
+    )
+    catalog = "s3://bucket/catalogs/voxceleb2-0123.parquet"
+    assert held_out(named, catalog).annotations == annotations_address(named, catalog) == "s3://bucket/faces"
+    beside = "s3://bucket/catalogs/annotations/voxceleb2-0123"
+    assert held_out(mae_dfer_units(), catalog).annotations == beside
+    assert held_out(mae_dfer_base(), catalog).annotations is None
+    with pytest.raises(ValueError, match="keep=nothing"):
+        UnitMaskConfig(keep="nothing")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "option", "value"),
+    [("mae_dfer_units", "--mask.policy", "tube"), ("mae_dfer_base", "--mask.dilation", "square")],
+)
+def test_an_option_of_the_other_kind_of_mask_is_refused_by_name(
+    recipe: str, option: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr("sys.argv", ["job.py", recipe, option, value])
+    with pytest.raises(SystemExit):
+        parse(RECIPES, default="nano", description="")
+    assert option in capsys.readouterr().err
 
 
 def test_a_corpus_on_disk_needs_its_root() -> None:

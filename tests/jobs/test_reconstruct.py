@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from jobs.parts.pretrain_config import UnitMaskConfig
 from jobs.parts.reconstruction_run import draw_masks, mask_for, reconstruct_clips
 from jobs.parts.recorded_clips import held_out_clips
 from jobs.parts.trained import load_trained
@@ -111,6 +113,12 @@ def test_a_vit_takes_masks_apart_from_training(policy: str, tmp_path: Path) -> N
     write_video(tmp_path / "a.mp4")
     result = run(tmp_path, "a.mp4", policy=policy, ratios=(0.5,))
     assert list(result["mean"]) == [f"{policy}-0.5"]
+
+
+@pytest.mark.parametrize(("encoder", "policy"), [("lgi_former_nano", "region_tube"), ("video_vit_nano", "random")])
+def test_a_run_whose_masks_keep_an_action_unit_is_shown_plain_masks(encoder: str, policy: str) -> None:
+    config = replace(tiny_config(encoder), mask=UnitMaskConfig())
+    assert mask_for(config, None, 0.75).policy == policy
 
 
 def test_masks_are_the_same_for_the_same_place_in_the_list() -> None:

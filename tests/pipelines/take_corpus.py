@@ -15,11 +15,13 @@ from pipelines.clips import ClipConfig
 from pipelines.corpora import mead
 from pipelines.face_tracks import FaceTrack
 from pipelines.openface import read_csv
+from pipelines.order import PADDING
 from pipelines.probe import probe
+from pipelines.sample import Video
 from pipelines.storage import Storage, content_digest
 from pipelines.synthetic.config import MeadConfig
 from pipelines.synthetic.corpus import render_corpus
-from pipelines.take_sample import TakeSampleConfig
+from pipelines.take_sample import Take, TakeSampleConfig
 
 CORPUS = MeadConfig(actors=2, takes_per_actor=2, min_seconds=0.4, max_seconds=0.6, size=96)
 SAMPLE = TakeSampleConfig(
@@ -72,3 +74,11 @@ def render(folder: Path) -> TakeCorpus:
     storage = Storage(str(folder))
     render_corpus(storage, CORPUS, show_progress=False)
     return TakeCorpus(storage)
+
+
+def table_of(rows: pa.Table, takes: list[Take]) -> pa.Table:
+    """Rows of these takes, in the form of `rows` (pipelines.take_stream.take_rows)."""
+    lacking = Video(PADDING, "", 0, "", 0, 0.0)
+    videos = [[(video or lacking)._asdict() for video in take.videos] for take in takes]
+    ids = [take.sample_id for take in takes]
+    return pa.table({"sample_id": ids, "videos": videos}, schema=rows.schema)

@@ -10,20 +10,21 @@ import pytest
 
 from models.tokens import MULTI_VIEW_BATCH, check_batch
 from pipelines.action_units import ACTION_UNITS
+from pipelines.annotations import check_annotations
 from pipelines.au_masks import Fallback
 from pipelines.corpora.mead import MIRRORED_VIEW, VIEWS
 from pipelines.quarantine import Reason, SampleError
 from pipelines.randomness import Draw
 from pipelines.storage import Storage
-from pipelines.take_reader import TakeReader, find, read_held_out, take_at
+from pipelines.take_reader import TakeReader, find, held_out_key, held_out_records, read_held_out, take_at
 from pipelines.take_sample import FRONT, Take, TakeSampleConfig, choose, choose_held_out, draw_masks
-from pipelines.take_stream import TakeChoice, check_annotations, take_rows
-from tests.pipelines.take_corpus import SAMPLE, TakeCorpus, render
+from pipelines.take_stream import TakeChoice, take_rows
+from tests.pipelines.take_corpus import SAMPLE, TakeCorpus
 
 
 @pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> TakeCorpus:
-    return render(tmp_path_factory.mktemp("takes"))
+def corpus(take_corpus: TakeCorpus) -> TakeCorpus:
+    return take_corpus
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +146,18 @@ def test_held_out_batches_are_the_same_for_every_seed_and_never_skip(corpus: Tak
     lost = Storage(corpus.storage.uri).child("nowhere")
     with pytest.raises(ValueError, match=r"held-out video .*mp4 cannot be used: missing"):
         read_held_out(rows, lost, corpus.annotations(), SAMPLE, positions_B=[0])
+
+
+def test_the_records_of_held_out_masks_are_those_of_the_batch(corpus: TakeCorpus, rows) -> None:
+    config, annotations = replace(SAMPLE, clips_per_video=3), corpus.annotations()
+    batch = read_held_out(rows, corpus.storage, annotations, config, positions_B=[0, 3])
+    for index, position in enumerate((0, 3)):
+        take = take_at(rows, position)
+        choice = choose_held_out(take, config)
+        tracks = find(take, choice, corpus.storage, annotations, config).tracks
+        masks_RV, records = draw_masks(choice, tracks, config, draw=Draw.HELD_OUT_MASK, **held_out_key(take))
+        assert np.array_equal(batch["visible_BRV"][index], masks_RV)
+        assert held_out_records(take, annotations, config) == records
 
 
 def test_masks_keep_the_patches_of_an_active_unit_of_the_view_itself(corpus: TakeCorpus, rows) -> None:

@@ -5,8 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pipelines.landmarks import MIRROR, frontal_template
 from pipelines.quarantine import Reason, SampleError
-from pipelines.transforms import Box, Crop, CropConfig, apply_crop, central_crop, crop_area, draw_crop
+from pipelines.transforms import (
+    Box,
+    Crop,
+    CropConfig,
+    apply_crop,
+    central_crop,
+    crop_area,
+    crop_landmarks,
+    draw_crop,
+)
 
 
 def crops(config: CropConfig, *, height: int = 224, width: int = 224, number: int = 3000) -> list[Crop]:
@@ -81,6 +91,25 @@ def test_the_crop_is_written_into_the_rows_of_a_larger_block_and_nowhere_else():
     frames_THWC = np.full((2, 32, 32, 3), 200, np.uint8)
     apply_crop(frames_THWC, Crop(Box(0, 0, 20, 20), False), block_BTHWC[1])
     assert np.all(block_BTHWC[1] == 200) and np.all(block_BTHWC[[0, 2]] == 7)
+
+
+@pytest.mark.parametrize("box", [Box(10, 20, 80, 80), Box(0, 7, 100, 90), Box(4, 4, 200, 160)])
+@pytest.mark.parametrize("flip", [False, True])
+def test_landmarks_land_where_the_pixels_under_them_do_and_change_sides_in_a_mirror(box, flip):
+    points_682, size = frontal_template(64) + (30, 24), 96
+    assert np.array_equal(MIRROR[MIRROR], np.arange(68))
+    mapped_T682 = crop_landmarks(points_682[None], Crop(box, flip), size)
+    assert mapped_T682.dtype == np.float32 and mapped_T682.shape == (1, 68, 2)
+    y, x = np.mgrid[:224, :224] + 0.5
+    for point in (8, 30, 36, 54):
+        blob_HW = 255 * np.exp(-((x - points_682[point, 0]) ** 2 + (y - points_682[point, 1]) ** 2) / 18)
+        out_THWC = np.zeros((1, size, size, 3), np.uint8)
+        apply_crop(np.repeat(blob_HW[None, :, :, None], 3, axis=3).astype(np.uint8), Crop(box, flip), out_THWC)
+        weight_HW = out_THWC[0, :, :, 0].astype(float)
+        y_out, x_out = np.mgrid[:size, :size] + 0.5
+        centre_2 = np.array([(weight_HW * x_out).sum(), (weight_HW * y_out).sum()]) / weight_HW.sum()
+        expected_2 = mapped_T682[0, MIRROR[point] if flip else point]
+        assert np.abs(centre_2 - expected_2).max() < 0.25
 
 
 @pytest.mark.parametrize(
