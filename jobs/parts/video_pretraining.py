@@ -67,7 +67,7 @@ class VideoPretraining:
         return table.rename_columns(["sample_id", "uri", "reason", "detail"]).to_pylist()
 
     def describe_data(self, run_directory: Storage) -> None:
-        """Nothing is known of plain masks but their config."""
+        """Nothing that the config does not say."""
 
     def draw_pictures(self, run_directory: Storage) -> dict[str, Any]:
         from jobs.parts.reconstruction_report import make_reconstruction
