@@ -132,6 +132,11 @@ def open_annotations(uri: str) -> Annotations:
     return Annotations(place, manifest)
 
 
+def fingerprint_of(catalog: Catalog, annotations: Annotations | None) -> str:
+    """Of the data that samples are made of."""
+    return catalog.fingerprint if annotations is None else f"{catalog.fingerprint}:{annotations.fingerprint}"
+
+
 def check_annotations(catalog: Catalog, annotations: Annotations) -> None:
     """Raises ValueError unless these are the annotations of this catalog."""
     if annotations.catalog_fingerprint != catalog.fingerprint:

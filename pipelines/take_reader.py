@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from models.tokens import MultiViewBatch
-from pipelines.batch_reader import fetch
+from pipelines.batch_reader import fetch, main_face
 from pipelines.order import PADDING
 from pipelines.quarantine import SampleError, rejection
 from pipelines.randomness import Draw
@@ -135,12 +135,11 @@ def find(
 
 def find_faces(take: Take, choice: Choice, annotations: Annotations, config: TakeSampleConfig) -> Tracks:
     """The longest largest face of each view that must be known. Raises ValueError as `find`."""
-    faces = {
-        view: annotations.tracks(take.videos[view].uri)
+    return {
+        view: main_face(take.videos[view], annotations)
         for view in choice.annotated_views(config)
         if take.videos[view] is not None
     }
-    return {view: tracks[0] if tracks else None for view, tracks in faces.items()}
 
 
 def read_held_out(

@@ -68,7 +68,7 @@ def build_stream(config: TakeStreamConfig) -> SampleStream:
 
 def stream_of(catalog: Catalog, annotations: Annotations, config: TakeStreamConfig) -> SampleStream:
     """As `build_stream`, of a catalog and annotations that are open already."""
-    from pipelines.annotations import check_annotations
+    from pipelines.annotations import check_annotations, fingerprint_of
     from pipelines.take_reader import TakeReader
 
     check_annotations(catalog, annotations)
@@ -86,7 +86,7 @@ def stream_of(catalog: Catalog, annotations: Annotations, config: TakeStreamConf
             fetch_threads=config.fetch_threads,
         ),
         sample_bytes=2 * math.prod(config.sample.clip_shape),
-        fingerprint=f"{catalog.fingerprint}:{annotations.fingerprint}",
+        fingerprint=fingerprint_of(catalog, annotations),
     )
 
 

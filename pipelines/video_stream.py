@@ -43,7 +43,7 @@ def build_stream(config: VideoStreamConfig) -> SampleStream:
 
 def stream_of(catalog: Catalog, config: VideoStreamConfig, annotations: Annotations | None = None) -> SampleStream:
     """As `build_stream`, of a catalog and annotations that are open already."""
-    from pipelines.annotations import check_annotations
+    from pipelines.annotations import check_annotations, fingerprint_of
     from pipelines.batch_reader import MicroBatchReader, check_faces
 
     check_faces(config.sample, annotations)
@@ -64,11 +64,6 @@ def stream_of(catalog: Catalog, config: VideoStreamConfig, annotations: Annotati
         sample_bytes=math.prod(config.sample.clip_shape),
         fingerprint=fingerprint_of(catalog, annotations),
     )
-
-
-def fingerprint_of(catalog: Catalog, annotations: Annotations | None) -> str:
-    """Of the data that samples are made of."""
-    return catalog.fingerprint if annotations is None else f"{catalog.fingerprint}:{annotations.fingerprint}"
 
 
 def eligible_videos(catalog: Catalog, split: str, clip: ClipConfig) -> pa.Table:

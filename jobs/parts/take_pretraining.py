@@ -59,11 +59,11 @@ class TakePretraining:
     def __init__(
         self, config: MeadPretrainConfig, catalog_uri: str, catalog: Catalog, annotations: Annotations
     ) -> None:
-        from pipelines.annotations import check_annotations
+        from pipelines.annotations import check_annotations, fingerprint_of
 
         check_annotations(catalog, annotations)
         self.config, self.catalog_uri, self.catalog, self.annotations = config, catalog_uri, catalog, annotations
-        self.fingerprint = f"{catalog.fingerprint}:{annotations.fingerprint}"
+        self.fingerprint = fingerprint_of(catalog, annotations)
 
     def task(self) -> Reference:
         return Reference("models.multi_view:build", self.config.model)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from jobs.parts.annotation import find_annotations
@@ -13,8 +12,6 @@ from pipelines.storage import Storage
 if TYPE_CHECKING:
     from pipelines.annotations import Annotations
     from pipelines.catalog import Catalog
-
-logger = logging.getLogger(__name__)
 
 LAYOUT = "mead"
 

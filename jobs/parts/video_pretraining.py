@@ -12,10 +12,11 @@ from jobs.parts.catalog import prepare_catalog
 from jobs.parts.held_out import HeldOutConfig, batch_of
 from jobs.parts.pretrain_config import PretrainConfig, UnitMaskConfig
 from jobs.parts.pretraining import HELD_OUT_SPLIT, stream_fields, write_curves
+from pipelines.annotations import fingerprint_of
 from pipelines.catalog import OK, Catalog
 from pipelines.sample import SampleConfig
 from pipelines.storage import Storage
-from pipelines.video_stream import VideoStreamConfig, fingerprint_of, judged_videos
+from pipelines.video_stream import VideoStreamConfig, judged_videos
 
 if TYPE_CHECKING:
     from pipelines.annotations import Annotations

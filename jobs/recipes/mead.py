@@ -24,9 +24,10 @@ from jobs.parts.mead_config import MeadCorpusConfig, MeadPretrainConfig
 from models.config import MultiViewConfig
 from models.tokens import ClipGeometry
 from pipelines.alignment import AlignConfig
+from pipelines.corpora.mead import INTENSITY
 from pipelines.take_stream import TakeChoice
 
-LOW_AND_HIGH = (1, 3)
+LOW_AND_HIGH = tuple(INTENSITY.values())
 
 
 def maura() -> MeadPretrainConfig:
