@@ -1,4 +1,4 @@
-"""How fast clips are read: decoders alone, the per-sample function, bare processes, the whole Ray Data stream.
+"""How fast clips are read: decoders alone, the per-sample function, the whole Ray Data stream.
 
 The unit is clips per CPU-second, the CPU time of every process that takes part, for a training step waits for CPUs and
 not for wall clocks. Rates are set against the reference implementation's reader (decord, PIL, multi-scale crop, float
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from jobs.parts.benchmark_clips import FPS, FRAMES, cut_clips, repeated_catalog
-from jobs.parts.benchmark_stream import bare_rate, batches_needed, stream_rate
+from jobs.parts.benchmark_stream import batches_needed, stream_rate
 from pipelines.clips import ClipConfig, frame_indices
 from pipelines.decoders import Decoder
 from pipelines.randomness import Draw, generator
@@ -53,8 +53,6 @@ def measure(videos: tuple[Path, ...], *, samples: int, batches: int, micro_batch
         if batches:
             catalog = repeated_catalog(clips, Path(folder) / "videos", batches_needed(batches) * micro_batch)
             settings = {"actors": actors, "micro_batch": micro_batch, "batches": batches}
-            for decoder in usable_decoders():
-                rates[f"bare_{decoder}"] = bare_rate(catalog, decoder=decoder, **settings)
             with ray_session(object_store_bytes=_OBJECT_STORE_BYTES):
                 for decoder in usable_decoders():
                     streams[decoder] = stream_rate(catalog, decoder=decoder, **settings)
@@ -66,15 +64,13 @@ def measure(videos: tuple[Path, ...], *, samples: int, batches: int, micro_batch
 
 
 def figures(rates: dict[str, float], streams: dict[str, dict[str, float]]) -> dict[str, float]:
-    """Rates, ratios to the reference reader, and what Ray costs a clip in milliseconds of CPU."""
+    """Rates and ratios to the reference reader."""
     reference = REFERENCE_SHARE * rates["raw_decord"]
     result = {"reference": reference} | rates
     result |= {f"{name}_ratio": rate / reference for name, rate in rates.items()}
     for name, stream in streams.items():
         result |= {f"stream_{name}_{key}": value for key, value in stream.items()}
         result[f"stream_{name}_ratio"] = stream["clips_per_cpu_second"] / reference
-        bare = rates.get(f"bare_{name}", float("inf"))
-        result[f"stream_{name}_ray_ms_per_clip"] = 1e3 / stream["clips_per_cpu_second"] - 1e3 / bare
     return {name: round(value, 3) for name, value in result.items()}
 
 
@@ -86,7 +82,7 @@ def _print_table(result: dict[str, Any]) -> None:
     for heading in ("", "clips per CPU-second", "against the reference reader"):
         table.add_column(heading, justify="left" if not heading else "right")
     table.add_row("reference reader (derived)", f"{result['reference']:.1f}", "1.00")
-    for kind in ("raw", "sample", "bare"):
+    for kind in ("raw", "sample"):
         for decoder in _DECODERS:
             if (name := f"{kind}_{decoder}") in result:
                 table.add_row(name.replace("_", " "), f"{result[name]:.1f}", f"{result[f'{name}_ratio']:.2f}")

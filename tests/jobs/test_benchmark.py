@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from jobs.parts.benchmark_clips import FPS, FRAMES, SIZE, cut_clips, repeated_catalog
 from jobs.parts.benchmark_input import figures, per_sample_rates
-from jobs.parts.benchmark_stream import bare_rate
+from jobs.parts.benchmark_stream import TimedReader
+from pipelines.order import PADDING
 from pipelines.probe import probe
+from pipelines.sample import SampleConfig
+from pipelines.video_stream import eligible_videos
 from tests.pipelines import media
 
 JOB = Path(__file__).parents[2] / "jobs" / "benchmark.py"
@@ -34,10 +39,17 @@ def test_a_video_too_short_to_cut_is_refused(tmp_path):
         cut_clips((tmp_path / "short.mp4",), tmp_path)
 
 
-def test_bare_processes_read_the_repeated_catalog(clips, tmp_path):
+def test_the_repeated_catalog_is_read_and_every_row_tells_its_cpu_time(clips, tmp_path):
     catalog = repeated_catalog(clips, tmp_path / "videos", 8)
     assert catalog.table.num_rows == 8 and catalog.counts() == {"ok": 8}
-    assert bare_rate(catalog, decoder="pyav", actors=1, micro_batch=2, batches=1) > 0
+    sample = SampleConfig()
+    videos = eligible_videos(catalog, "train", sample.clip)
+    reader = TimedReader(videos, storage=catalog.storage, config=sample, fetch_threads=1, epoch=0)
+    start = time.process_time()
+    read, padding = (reader.read(np.array(positions)) for positions in ([0, 7], [PADDING, PADDING]))
+    spent = time.process_time() - start
+    assert read["sample_id_B"].tolist() == [0, 7] and not any(read["rejected_B"])
+    assert 0 < padding["read_seconds_B"].sum() < read["read_seconds_B"].sum() < spent
 
 
 def test_every_decoder_that_loads_is_measured_alone_and_in_the_per_sample_function(clips):
@@ -49,12 +61,11 @@ def test_every_decoder_that_loads_is_measured_alone_and_in_the_per_sample_functi
 
 
 def test_figures_are_set_against_the_reference_reader():
-    stream = {"clips_per_cpu_second": 40.0, "clips_per_second": 80.0, "first_batch_seconds": 1.0}
-    found = figures({"raw_decord": 59.7, "bare_decord": 50.0}, {"decord": stream, "empty": stream})
+    stream = {"clips_per_cpu_second": 17.0, "ray_ms_per_clip": 0.75}
+    found = figures({"raw_decord": 59.7}, {"decord": stream})
     assert found["reference"] == 34.0
     assert found["raw_decord_ratio"] == pytest.approx(59.7 / 34, abs=1e-3)
-    assert found["stream_decord_ray_ms_per_clip"] == pytest.approx(25 - 20)
-    assert found["stream_empty_ray_ms_per_clip"] == pytest.approx(25)
+    assert found["stream_decord_ratio"] == 0.5 and found["stream_decord_ray_ms_per_clip"] == 0.75
 
 
 @pytest.mark.parametrize("arguments", [["--batches", "1"], ["--samples", "0"], ["--clip", "nowhere.mp4"]])
