@@ -28,6 +28,7 @@ from pipelines.annotate_video import AnnotateConfig
 from pipelines.annotate_work import PartWorker, score_shard, take_baselines
 from pipelines.annotations import MANIFEST_FILE, Annotations, open_annotations, publish
 from pipelines.face_mesh import MESH_VERSION, require_mediapipe
+from pipelines.face_search import SEARCH_VERSION
 from pipelines.progress import progress
 from pipelines.storage import ObjectMissing, Storage
 from pipelines.unit_map import WorkerPool, map_units
@@ -73,6 +74,8 @@ def annotate(
     config, pool, place = config or AnnotateConfig(), pool or WorkerPool(), Storage(uri)
     openface = None if config.openface is None else Storage(config.openface)
     settings = asdict(config) | {"openface": None if openface is None else openface.uri, **_VERSIONS}
+    if config.small_faces:
+        settings["search"] = SEARCH_VERSION
     _claim(place, {"catalog": catalog.fingerprint, **settings})
     if place.exists(MANIFEST_FILE):
         place.remove_tree(PARTS)

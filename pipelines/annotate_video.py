@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -35,17 +36,22 @@ class AnnotateConfig:
     """Local folder or s3://bucket/prefix of OpenFace 2 CSVs, named as the videos with .csv. A video that has one there
     is not read. None: faces are found in the frames of every video."""
     faces: Literal["largest", "all"] = "largest"
-    """largest: one face per video, the longest largest; all: every face that was followed."""
+    """largest: one face per video, the longest largest; all: every face that was followed, the small ones too."""
     max_faces: int = 8
     """Faces looked for in a frame. 1 suits videos that are cropped to a face, and is the fastest."""
     detector: str = "pipelines.annotate_video:mesh_detector"
-    """module:function of one argument, max_faces, that makes a Detector in the process that uses it."""
+    """module:function that makes a Detector of this config in the process that uses it."""
 
     def __post_init__(self) -> None:
         if self.max_faces < 1:
             raise ValueError(f"max_faces={self.max_faces} must be at least 1")
         if ":" not in self.detector:
             raise ValueError(f"detector={self.detector!r} must read module:function")
+
+    @property
+    def small_faces(self) -> bool:
+        """Faces that are small in a large frame are looked for: the largest face of a video is none."""
+        return self.faces == "all" and self.max_faces > 1
 
 
 class VideoAnnotator:
@@ -105,25 +111,28 @@ def csv_name(uri: str) -> str:
 
 def make_detector(config: AnnotateConfig) -> Detector:
     module, _, function = config.detector.partition(":")
-    return getattr(importlib.import_module(module), function)(config.max_faces)
+    return getattr(importlib.import_module(module), function)(config)
 
 
-def mesh_detector(max_faces: int) -> Detector:
+def mesh_detector(config: AnnotateConfig) -> Detector:
     """MediaPipe's face mesh, its meshes linked to tracks. It stays open for as long as the process lives.
 
-    A single face is followed from frame to frame, which is faster than to search every frame for it.
+    A single face is followed from frame to frame, which is faster than to search every frame for it. Where small faces
+    are wanted every large frame is searched in squares too.
     """
     import cv2
 
     from pipelines.face_mesh import FaceMesh
+    from pipelines.face_search import detect_small
     from pipelines.face_tracks import build_tracks
 
     cv2.setNumThreads(1)  # the actor was given one CPU; OpenCV would take all of the machine
-    mesh = FaceMesh(num_faces=max_faces, follow=max_faces == 1)
+    mesh = FaceMesh(num_faces=config.max_faces, follow=config.max_faces == 1)
+    search = partial(detect_small, mesh) if config.small_faces else mesh.detect
 
     def detect(frames: Iterator[np.ndarray]) -> list[FaceTrack]:
         mesh.forget()
-        return build_tracks((frame_HWC, mesh.detect(frame_HWC)) for frame_HWC in frames)
+        return build_tracks((frame_HWC, search(frame_HWC)) for frame_HWC in frames)
 
     return detect
 

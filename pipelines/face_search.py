@@ -1,7 +1,11 @@
 """Faces that are small in their frame: the frame is searched as a whole and in overlapping squares.
 
 The detector of the mesh sees a frame at 128 pixels and misses faces below about a sixth of its longer side; squares of
-half that side find faces half as large, for some seven times the work.
+half that side find faces half as large.
+
+Measured at 1280x720 with eight faces at most, decoding included, in frames per CPU second: 130 become 36 where there is
+no face, 70 become 25 with one large face, and with four that only the squares find it is 13. A face costs as often as
+it is found.
 """
 
 from __future__ import annotations
@@ -10,6 +14,8 @@ import numpy as np
 
 from pipelines.face_mesh import FaceMesh
 
+SEARCH_VERSION = 1
+"""Raised whenever other faces would be found in the same frame."""
 MIN_SIDE = 512
 """Pixels of the longer side from which a frame is cut: smaller faces than its squares find have no useful landmarks."""
 _SAME = 0.5

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipelines.annotate_video import AnnotateConfig
 from pipelines.face_tracks import FaceTrack
 from tests.pipelines.face_samples import track
 from tests.pipelines.stream_corpus import grey
@@ -32,8 +33,8 @@ def seen() -> list[int]:
     return [int(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def make(max_faces: int) -> Callable[[Iterator[np.ndarray]], list[FaceTrack]]:
-    assert max_faces >= 2
+def make(config: AnnotateConfig) -> Callable[[Iterator[np.ndarray]], list[FaceTrack]]:
+    assert config.max_faces >= 2
     folder = Path(os.environ[FOLDER])
 
     def detect(frames: Iterator[np.ndarray]) -> list[FaceTrack]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import io
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -19,13 +21,16 @@ from pipelines.annotate_video import AnnotateConfig
 from pipelines.annotations import open_annotations
 from pipelines.catalog import Catalog
 from pipelines.catalog_build import build
-from pipelines.face_mesh import FaceMeshUnavailable
+from pipelines.face_mesh import FaceMesh, FaceMeshUnavailable
 from pipelines.face_tracks import rescored
 from pipelines.storage import Storage
 from pipelines.synthetic.openface import write_csv
 from pipelines.unit_map import WorkerPool
+from pipelines.video import encode_h264
 from tests.pipelines import fake_detector
+from tests.pipelines.faces import PIXELS_PER_D, crowd
 from tests.pipelines.fake_detector import WITH_TWO, WITHOUT_FACE, tracks_of
+from tests.pipelines.needs import needs_mediapipe
 from tests.pipelines.stream_corpus import FRAMES, video_bytes
 
 NAMES = [
@@ -178,7 +183,7 @@ def test_interrupted_after_the_last_video_no_video_is_seen_again(
 
 def test_another_catalog_or_config_in_the_same_place_is_refused_by_name(whole: Annotated, corpus: Catalog) -> None:
     uri = whole.annotations.place.uri
-    with pytest.raises(ValueError, match="holds annotations with faces=largest, not all; give another place"):
+    with pytest.raises(ValueError, match="holds annotations with faces=largest, not all; .*; give another place"):
         annotate(corpus, uri, replace(FAKE, faces="all"))
     other = replace(corpus, fingerprint="0" * 64)
     with pytest.raises(ValueError, match=f"catalog={corpus.fingerprint}, not 0000"):
@@ -199,6 +204,31 @@ def test_a_video_that_cannot_be_read_is_reported_and_the_others_go_on(
     assert set(found.values()) == {"ok"}
     assert "with another digest" in done.annotations.video(NAMES[3])["detail"]
     assert done.annotations.tracks(NAMES[0]) == []
+
+
+@needs_mediapipe
+def test_the_small_faces_of_a_large_frame_are_found_where_all_are_wanted(run: Callable, tmp_path: Path) -> None:
+    frame_HWC, truth = crowd((40, 60), (500, 20), (1000, 90), (280, 420), (780, 440))
+    with FaceMesh(8) as mesh:
+        assert len(mesh.detect(frame_HWC)) == 0, "in the frame as a whole they are too small"
+    file = io.BytesIO()
+    encode_h264([frame_HWC] * 5, file, fps=25.0)
+    Storage(tmp_path / "crowd").write("people/crowd.mp4", file.getvalue())
+    done = run(AnnotateConfig(faces="all"), catalog=build("folder", str(tmp_path / "crowd")).catalog)
+    tracks = done.annotations.tracks("people/crowd.mp4")
+    assert [track.face_id for track in tracks] == [0, 1, 2, 3, 4]
+    assert all(track.valid_T.all() for track in tracks)
+    found = np.stack([track.landmarks_T682[0] for track in tracks])
+    apart = np.linalg.norm(found[:, None] - truth[None], axis=-1).mean(-1)
+    assert sorted(apart.argmin(1)) == [0, 1, 2, 3, 4]
+    assert apart.min(1).max() < 0.1 * PIXELS_PER_D
+
+
+def test_all_faces_of_another_search_are_not_gone_on_with(run: Callable, whole: Annotated, tmp_path: Path) -> None:
+    claim = json.loads(whole.annotations.place.read("claim.json"))
+    Storage(tmp_path / "faces").write("claim.json", json.dumps(claim | {"faces": "all"}).encode())
+    with pytest.raises(ValueError, match="search=None, not 1; give another place"):
+        run(replace(FAKE, faces="all"))
 
 
 def csv(frames: int, *, level: float = 3.0) -> bytes:

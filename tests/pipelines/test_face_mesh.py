@@ -12,25 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.face_mesh import FaceMesh, FaceMeshUnavailable, require_mediapipe
+from pipelines.face_mesh import FaceMesh, FaceMeshUnavailable
 from pipelines.face_search import detect_small
 from pipelines.face_tracks import FaceTrack, build_tracks
 from pipelines.landmarks import eye_distance, flip_landmarks, mesh_to_68
 from tests.pipelines.faces import PIXELS_PER_D, pose, renderer
+from tests.pipelines.needs import needs_mediapipe
 
 ROOT = Path(__file__).parents[2]
 MEDIA = ROOT.parent / "shared" / "media"
 
 
-def _why_not() -> str:
-    try:
-        require_mediapipe()
-    except FaceMeshUnavailable as error:
-        return str(error)
-    return ""
-
-
-needs_mediapipe = pytest.mark.skipif(bool(_why_not()), reason=_why_not())
 needs_media = pytest.mark.skipif(not MEDIA.is_dir(), reason=f"no real footage in {MEDIA}")
 
 
