@@ -1,36 +1,45 @@
 #!/usr/bin/env python
-"""Render a corpus of procedural talking faces with their landmarks and action units, in the layout of VoxCeleb2.
+"""Render a corpus of procedural talking faces with their landmarks and action units.
 
     python jobs/render_synthetic.py
     python jobs/render_synthetic.py --output s3://bucket/faces --corpus.speakers-dev 200 --corpus.seed 1
-    python jobs/render_synthetic.py --contact-sheet sheet.jpg
+    python jobs/render_synthetic.py mead --output s3://bucket/takes --corpus.actors 24 --corpus.takes-per-actor 24
+    python jobs/render_synthetic.py mead --contact-sheet cameras.jpg
 
-The same command again goes on where it stopped. The last line on stdout is one JSON object.
+The first word is the layout: voxceleb2 (the default), clips of one camera, or mead, takes of seven cameras. Each has
+corpus options of its own; LAYOUT --help lists them. The same command again goes on where it stopped. The last line on
+stdout is one JSON object.
 """
 
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import tyro
 
-from pipelines.synthetic.config import SyntheticConfig
+from jobs.parts.command_line import first_word
+from pipelines.synthetic.config import MeadConfig, SyntheticConfig
+
+LAYOUTS = {"voxceleb2": SyntheticConfig, "mead": MeadConfig}
+Corpus = TypeVar("Corpus", SyntheticConfig, MeadConfig)
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Generic[Corpus]):
     """The options of this job."""
 
-    corpus: SyntheticConfig = field(default_factory=SyntheticConfig)
+    corpus: Corpus
     output: str | None = None
     """Local directory or s3://bucket/prefix of the corpus. None: corpora/synthetic-<fingerprint> in $SEMBLANCE_HOME or
     in ~/semblance."""
     contact_sheet: Path | None = None
-    """Draw people and emotions into this file (.png, .jpg) instead of rendering a corpus."""
+    """Draw a sample into this file (.png, .jpg) instead of rendering a corpus: people and emotions, of mead actors and
+    cameras. Of the corpus options the seed alone counts."""
     num_cpus: int | None = None
     """CPUs of a private Ray; None: the machine. Ignored on a cluster."""
 
@@ -42,7 +51,15 @@ class Config:
 
 
 def main() -> None:
-    config = tyro.cli(Config, description=__doc__)
+    layout, arguments = first_word(LAYOUTS, "voxceleb2", kind="layout")
+    corpus = LAYOUTS[layout]
+    config = tyro.cli(
+        Config[corpus],
+        default=Config(corpus=corpus()),
+        args=arguments,
+        prog=f"{sys.argv[0]} [LAYOUT]",
+        description=f"{__doc__}\n\nLayout (now: {layout}): {' '.join(corpus.__doc__.split())}",
+    )
 
     from cluster.runtime import print_result, ray_session
     from pipelines.storage import Storage, StorageError, home
@@ -51,7 +68,7 @@ def main() -> None:
     if config.contact_sheet is not None:
         from pipelines.synthetic.contact_sheet import contact_sheet
 
-        image = contact_sheet(image_format=config.contact_sheet.suffix[1:], seed=config.corpus.seed)
+        image = contact_sheet(layout, image_format=config.contact_sheet.suffix[1:], seed=config.corpus.seed)
         config.contact_sheet.write_bytes(image)
         print_result({"contact_sheet": str(config.contact_sheet), "bytes": len(image)})
         return

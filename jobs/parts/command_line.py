@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Annotated, Generic, TypeVar
 
@@ -29,10 +29,7 @@ def parse(recipes: dict[str, Callable[[], Config]], default: str, description: s
 
     Exits with a message, as argument parsers do, on an unknown recipe, an unknown option or an invalid value.
     """
-    arguments = sys.argv[1:]
-    name = arguments.pop(0) if arguments and not arguments[0].startswith("-") else default
-    if name not in recipes:
-        sys.exit(f"unknown recipe {name!r}; there are: {', '.join(recipes)}")
+    name, arguments = first_word(recipes, default, kind="recipe")
     config = recipes[name]()
     listing = "\n".join(f"  {key}: {_first_sentence(recipe)}" for key, recipe in recipes.items())
     try:
@@ -46,6 +43,18 @@ def parse(recipes: dict[str, Callable[[], Config]], default: str, description: s
         )
     except ValueError as error:  # values that are right by themselves and do not go together
         sys.exit(f"{sys.argv[0]}: {error}")
+
+
+def first_word(known: Collection[str], default: str, *, kind: str) -> tuple[str, list[str]]:
+    """The word that the command line begins with, `default` where it begins with an option, and the other arguments.
+
+    Exits with a message on a word that is not `known`.
+    """
+    arguments = sys.argv[1:]
+    word = arguments.pop(0) if arguments and not arguments[0].startswith("-") else default
+    if word not in known:
+        sys.exit(f"unknown {kind} {word!r}; there are: {', '.join(known)}")
+    return word, arguments
 
 
 def _first_sentence(recipe: Callable[[], object]) -> str:

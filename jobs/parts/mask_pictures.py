@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jobs.parts.mask_words import mask_sentence
 from jobs.parts.pictures import Row, draw_sheet, grey_out
 from models.tokens import ClipGeometry
 from pipelines.action_units import ACTION_UNITS
-from pipelines.au_masks import AUMaskConfig, Dilation, Fallback, MaskRecord, unit_tokens
+from pipelines.au_masks import AUMaskConfig, Dilation, MaskRecord, unit_tokens
 from pipelines.au_rules import RULES, rule_points
 
 STEPS_SHOWN = 8
@@ -24,13 +25,6 @@ DOT = (255, 214, 10)
 EDGE = (255, 255, 255)
 ENLARGED = 2
 """Dots and edges are drawn on enlarged pictures, where they stay fine."""
-
-_WHY_PLAIN = {
-    Fallback.none: "A plain mask",
-    Fallback.no_landmarks: "No face was found in the clip: a plain mask",
-    Fallback.no_active_unit: "No action unit is active in the clip: a plain mask",
-    Fallback.outside: "No active unit has a point within the picture: a plain mask",
-}
 
 
 @dataclass(frozen=True)
@@ -115,16 +109,11 @@ def draw_view_atlas(
 
 
 def _story(masked: MaskedClip) -> str:
-    record, visible = masked.record, len(masked.visible_V)
-    if not record.unit:
-        return f"{_WHY_PLAIN[record.fallback]}, {visible} visible tokens."
+    sentence = mask_sentence(masked.record, len(masked.visible_V))
+    if not masked.record.unit:
+        return sentence
     active = ", ".join(f"AU{unit}" for unit in masked.active) or "none"
-    why = ", which has the highest score," if record.fallback is Fallback.strongest else ""
-    lost = f" ({record.dropped} more found no room)" if record.dropped else ""
-    return (
-        f"Active in the clip: {active}. Kept: {record.kept} tokens of AU{record.unit}{why}{lost} "
-        f"and {visible - record.kept} others, {visible} in all."
-    )
+    return f"Active in the clip: {active}. {sentence}"
 
 
 def _lit_unit(

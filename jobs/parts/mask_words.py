@@ -8,7 +8,7 @@ from pipelines.mask_counts import ViewMasks
 
 MOST_SHOWN = 3
 
-WHY_PLAIN = {
+_WHY_PLAIN = {
     Fallback.none: "The mask is a plain one",
     Fallback.no_landmarks: "No face was found in the clip: a plain mask",
     Fallback.no_active_unit: "No action unit is active in the clip: a plain mask",
@@ -32,7 +32,7 @@ def unit_name(unit: int) -> str:
 def mask_sentence(record: MaskRecord, visible: int) -> str:
     """For a caption; `visible` tokens are all that the model sees."""
     if not record.unit:
-        return f"{WHY_PLAIN[record.fallback]}, {visible} visible tokens."
+        return f"{_WHY_PLAIN[record.fallback]}, {visible} visible tokens."
     why = " (none is active: the one of the highest score)" if record.fallback is Fallback.strongest else ""
     lost = f" ({record.dropped} more found no room)" if record.dropped else ""
     others = visible - record.kept

@@ -24,6 +24,23 @@ def test_the_job_renders_a_corpus_and_ends_with_one_json_line(tmp_path: Path) ->
     assert len(list(tmp_path.glob("*/mp4/*/*/*.mp4"))) == 2
 
 
+def test_takes_of_seven_cameras_are_rendered_where_mead_is_asked_for(tmp_path: Path) -> None:
+    tiny = ("--corpus.actors", "1", "--corpus.takes-per-actor", "1", "--corpus.size", "64")
+    tiny += ("--corpus.min-seconds", "0.2", "--corpus.max-seconds", "0.2")
+    done = run("mead", "--output", str(tmp_path), "--num-cpus", "1", *tiny)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert (result["videos"], result["frames"]) == (7, 35)
+    assert len({path.parts[-4] for path in tmp_path.glob("M001/video/*/*/level_*/001.mp4")}) == 7
+
+
+def test_each_layout_has_its_own_options_and_an_unknown_one_is_named() -> None:
+    voxceleb2, mead = run("--help").stdout, run("mead", "--help").stdout
+    assert "--corpus.speakers-dev INT" in voxceleb2 and "--corpus.actors INT" not in voxceleb2
+    assert "--corpus.actors INT" in mead and "--corpus.speakers-dev INT" not in mead
+    assert "unknown layout 'affwild'; there are: voxceleb2, mead" in run("affwild").stderr
+
+
 def test_options_without_effect_and_wrong_names_are_refused(tmp_path: Path) -> None:
     assert "must end in .png" in run("--contact-sheet", str(tmp_path / "sheet.gif")).stderr
     assert "no effect" in run("--contact-sheet", str(tmp_path / "sheet.png"), "--output", str(tmp_path)).stderr

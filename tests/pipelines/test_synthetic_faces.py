@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
 from pipelines.action_units import ACTION_UNITS
 from pipelines.synthetic.camera import VIEW_ANGLES, Camera
-from pipelines.synthetic.contact_sheet import contact_sheet
+from pipelines.synthetic.contact_sheet import CAPTION, HEADER, contact_sheet
 from pipelines.synthetic.mesh import normals, slit_grid
 from pipelines.synthetic.openface import euler_angles
 from pipelines.synthetic.performance import Pose
@@ -166,6 +167,16 @@ def test_the_contact_sheet_is_small_enough_for_a_readme() -> None:
     assert image[:2] == b"\xff\xd8" and len(image) < 80_000
     with pytest.raises(ValueError, match="gif"):
         contact_sheet(image_format="gif")
+
+
+def test_the_contact_sheet_of_takes_shows_each_actor_by_seven_cameras() -> None:
+    sheet = cv2.imdecode(np.frombuffer(contact_sheet("mead", people=2), np.uint8), cv2.IMREAD_COLOR)
+    assert sheet.shape == (HEADER + 2 * (170 + CAPTION), 7 * 170, 3)
+    first = sheet[HEADER : HEADER + 170].reshape(170, 7, 170, 3).astype(int)
+    second = sheet[-170 - CAPTION : -CAPTION].reshape(170, 7, 170, 3).astype(int)
+    pictures = [*first.swapaxes(0, 1), *second.swapaxes(0, 1)]
+    apart = [np.abs(a - b).mean() for i, a in enumerate(pictures) for b in pictures[:i]]
+    assert min(apart) > 10
 
 
 def test_a_camera_with_impossible_values_is_refused_by_name() -> None:
