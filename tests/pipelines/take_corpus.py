@@ -70,9 +70,9 @@ class TakeCorpus:
         return TrueAnnotations(self.storage, self.catalog.fingerprint, **fields)
 
 
-def render(folder: Path) -> TakeCorpus:
+def render(folder: Path, config: MeadConfig = CORPUS) -> TakeCorpus:
     storage = Storage(str(folder))
-    render_corpus(storage, CORPUS, show_progress=False)
+    render_corpus(storage, config, show_progress=False)
     return TakeCorpus(storage)
 
 

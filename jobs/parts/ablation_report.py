@@ -1,0 +1,105 @@
+"""The comparison of arms as a table on a terminal and as a chart."""
+
+from __future__ import annotations
+
+import sys
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jobs.parts.ablation_config import BASELINE, UNITS
+from pipelines.corpora.mead import VIEWS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+METRIC_NAMES = {"f1": "macro F1", "uar": "UAR"}
+INK, FADED, DOT, BAND = "#222222", "#777777", "#1f6feb", "#c9dcf7"
+_LOG_COLUMNS = 140  # where there is no terminal, Rich takes 80, and the table does not fit
+
+
+def show(result: dict[str, Any]) -> None:
+    """Draws the table of headlines and views on stderr."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(stderr=True, width=None if sys.stderr.isatty() else _LOG_COLUMNS)
+    for metric, title in METRIC_NAMES.items():
+        table = Table(title=f"{title} of a linear probe, percent", caption=_caption(result))
+        table.add_column("")
+        for name in ("mean", f"above {BASELINE}", *(view.replace("_", " ") for view in VIEWS)):
+            table.add_column(name, justify="right", no_wrap=True)
+        for arm, scores in result["arms"].items():
+            views = (f"{100 * scores['views'][view][metric]:.1f}" for view in VIEWS)
+            table.add_row(arm, _spread(scores[f"{metric}_runs"]), _difference(result, arm, metric), *views)
+        console.print(table)
+
+
+def draw_scores(result: dict[str, Any]) -> bytes:
+    """PNG: for each metric, the headline of every run as a dot, and the scores per view as a table."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    arms = list(result["arms"])
+    figure = Figure(figsize=(14, 2.2 + 1.1 * len(arms)), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle("Emotions told from frozen features by a linear probe", x=0.01, ha="left", color=INK)
+    figure.supxlabel(_caption(result), color=FADED, fontsize=9)
+    panels = figure.subplots(2, 2, sharey=True, width_ratios=[1, 1.5])
+    for (dots, cells), (metric, title) in zip(panels, METRIC_NAMES.items(), strict=True):
+        _draw_runs(dots, result, metric, title)
+        _draw_views(cells, result, metric)
+        dots.set_yticks(range(len(arms)), arms)
+    dots.set_ylim(len(arms) - 0.5, -0.5)
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def _draw_runs(axes: Axes, result: dict[str, Any], metric: str, title: str) -> None:
+    """The runs of the encoders; what the known units reach lies far off and stands in the table beside."""
+    for row, (arm, scores) in enumerate(result["arms"].items()):
+        if arm == UNITS:
+            continue
+        runs = 100 * np.array(scores[f"{metric}_runs"])
+        apart = result[f"above_{BASELINE}"].get(arm)
+        if apart is not None:
+            base = 100 * result["arms"][BASELINE][metric]
+            low, high = (base + 100 * end for end in apart[metric][1:])
+            axes.plot([low, high], [row, row], color=BAND, linewidth=9, solid_capstyle="round", zorder=1)
+        axes.scatter(runs, np.full(len(runs), row), s=18, color=DOT, zorder=2)
+        axes.scatter([runs.mean()], [row], s=130, marker="|", color=INK, zorder=3)
+    axes.axvline(100 * result["arms"][BASELINE][metric], color=FADED, linewidth=0.8, linestyle=":")
+    axes.set_title(f"{title}, percent: runs, their mean, 95 % interval of the difference", loc="left", fontsize=10)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelcolor=INK)
+
+
+def _draw_views(axes: Axes, result: dict[str, Any], metric: str) -> None:
+    score_AV = np.array([[scores["views"][v][metric] for v in VIEWS] for scores in result["arms"].values()])
+    axes.imshow(score_AV, aspect="auto", cmap="Blues", vmin=0, vmax=1)
+    for (row, column), value in np.ndenumerate(score_AV):
+        colour = "white" if value > 0.6 else INK
+        axes.text(column, row, f"{100 * value:.1f}", ha="center", va="center", color=colour, fontsize=9)
+    axes.set_xticks(range(len(VIEWS)), [view.replace("_", " ") for view in VIEWS])
+    axes.tick_params(length=0, labelcolor=INK)
+    axes.spines[:].set_visible(False)
+    axes.set_title("per view", loc="left", fontsize=10)
+
+
+def _caption(result: dict[str, Any]) -> str:
+    return (
+        f"{result['videos']} videos of {result['subjects']} subjects, predicted across subject folds; "
+        f"{result['seeds']} seeds; chance UAR {100 * result['chance_uar']:.1f}; intervals are drawn over subjects"
+    )
+
+
+def _spread(runs: list[float]) -> str:
+    deviation = f" ± {100 * np.std(runs, ddof=1):.1f}" if len(runs) > 1 else ""
+    return f"{100 * np.mean(runs):.1f}{deviation}"
+
+
+def _difference(result: dict[str, Any], arm: str, metric: str) -> str:
+    apart = result[f"above_{BASELINE}"].get(arm)
+    return "" if apart is None else "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * value for value in apart[metric]))

@@ -1,0 +1,149 @@
+"""The comparison of arms: who is trained on what, what is read and predicted, and what counts as a difference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from jobs.parts.ablation import probe
+from jobs.parts.ablation_config import ARMS, BASELINE, UNTRAINED
+from jobs.parts.ablation_report import draw_scores, show
+from jobs.parts.ablation_scores import count, describe, differences
+from jobs.parts.view_features import read_views, unit_features, view_table
+from jobs.recipes.mead_ablation import RECIPES
+from models.weights import build_model
+from pipelines.corpora.mead import EMOTIONS, VIEWS
+from pipelines.synthetic.config import MeadConfig
+from pipelines.take_reader import read_held_out
+from pipelines.take_stream import TakeChoice, take_rows
+from pipelines.takes import take_table
+from tests.pipelines import take_corpus
+
+SUBJECTS, TAKES = 6, 2
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> take_corpus.TakeCorpus:
+    config = MeadConfig(actors=SUBJECTS, takes_per_actor=TAKES, min_seconds=0.4, max_seconds=0.5, size=64)
+    return take_corpus.render(tmp_path_factory.mktemp("takes"), config)
+
+
+def tiny(seeds: int = 2):
+    config = RECIPES["nano"]()
+    sample = take_corpus.SAMPLE
+    model = replace(config.pretrain.model, geometry=sample.geometry)
+    return replace(
+        config, seeds=seeds, pretrain=replace(config.pretrain, model=model, clip=sample.clip, align=sample.align)
+    )
+
+
+def random_counts(share_right: float, *, runs: int = 3, subjects: int = 12, seed: int = 0) -> np.ndarray:
+    """Counts of runs that tell `share_right` of the videos, four per subject, emotion and view."""
+    rng = np.random.default_rng(seed)
+    labels, view, subject, _ = (
+        axis.ravel() for axis in np.meshgrid(range(len(EMOTIONS)), range(len(VIEWS)), range(subjects), range(4))
+    )
+    guesses = rng.integers(0, len(EMOTIONS), (runs, len(labels)))
+    told = np.where(rng.random((runs, len(labels))) < share_right, labels, guesses)
+    return np.stack([count(predicted, labels, view, subject) for predicted in told])
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_arms_differ_in_masks_and_targets_and_nothing_else(recipe):
+    config = RECIPES[recipe]()
+    runs = list(config.runs())
+    assert len(runs) == len(ARMS) * config.seeds == 20
+    for arm, seed, run in runs:
+        assert {"target_views": run.target_views, "keep": run.mask.keep} == ARMS[arm] and run.seed == seed
+        mask = replace(run.mask, keep="unit")
+        assert replace(run, seed=0, mask=mask, target_views="other") == config.pretrain
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [({"seed": 3}, "seed=3"), ({"target_views": "any"}, "target_views=any"), ({"stop_at_step": 2}, "stop_at_step")],
+)
+def test_values_that_every_arm_has_of_its_own_are_refused(changed, problem):
+    config = RECIPES["nano"]()
+    with pytest.raises(ValueError, match=problem):
+        replace(config, pretrain=replace(config.pretrain, **changed))
+
+
+def test_a_better_arm_lies_above_the_baseline_and_an_equal_one_does_not():
+    counts = {
+        BASELINE: random_counts(0.5),
+        "better": random_counts(0.6, seed=1),
+        "equal": random_counts(0.5, seed=2),
+    }
+    found = differences(counts, BASELINE)
+    assert set(found) == {"better", "equal"}
+    for metric in ("f1", "uar"):
+        apart, low, high = found["better"][metric]
+        assert 0 < low < apart < high and apart == pytest.approx(0.1 * 7 / 8, abs=0.03)
+        apart, low, high = found["equal"][metric]
+        assert low < 0 < high
+
+
+def test_a_headline_is_the_mean_of_the_views_and_of_the_runs():
+    counts = random_counts(0.7)
+    counts[:, :, VIEWS.index("top")] = 0
+    found = describe(counts)
+    assert found["views"]["top"] == {"f1": 0.0, "uar": 0.0}
+    for metric in ("f1", "uar"):
+        assert found[metric] == pytest.approx(np.mean([found["views"][view][metric] for view in VIEWS]))
+        assert found[metric] == pytest.approx(np.mean(found[f"{metric}_runs"])) and len(found[f"{metric}_runs"]) == 3
+
+
+def test_every_view_of_every_take_is_read_as_the_held_out_loss_reads_it(corpus):
+    sample, annotations = tiny().pretrain.sample(), corpus.annotations()
+    table = view_table(corpus.catalog, take_table(corpus.catalog).table)
+    assert len(table.videos) == SUBJECTS * TAKES * len(VIEWS) == len({video.uri for video in table.videos})
+    clips = np.concatenate(list(read_views(table, corpus.catalog, annotations, sample)))
+    assert clips.shape == (len(table.videos), *sample.clip_shape)
+    for video, view, emotion, subject, _ in zip(*table, strict=True):
+        assert video.uri.startswith(f"{subject}/video/{VIEWS[view]}/{EMOTIONS[emotion]}/")
+
+    same = replace(sample, target_views="same")
+    rows, _ = take_rows(corpus.catalog, "dev", TakeChoice(), same)
+    batch = read_held_out(rows, corpus.storage, annotations, same, positions_B=range(3))
+    for take, view, clip in zip(batch["sample_id_B"], batch["input_view_B"], batch["clip_BTHWC"], strict=True):
+        assert np.array_equal(clips[take * len(VIEWS) + view], clip)
+
+
+def test_a_video_that_cannot_be_read_ends_the_evaluation_by_name(corpus):
+    table = view_table(corpus.catalog, take_table(corpus.catalog).table)
+    changed = table._replace(videos=[table.videos[0]._replace(digest="of other bytes"), *table.videos[1:]])
+
+    def clips() -> Iterator[np.ndarray]:
+        return read_views(changed, corpus.catalog, corpus.annotations(), tiny().pretrain.sample())
+
+    with pytest.raises(ValueError, match=table.videos[0].uri):
+        next(clips())
+
+
+def test_a_video_without_a_face_has_no_units(corpus):
+    table = view_table(corpus.catalog, take_table(corpus.catalog).table)
+    blind = corpus.annotations(faceless=frozenset([table.videos[3].uri]))
+    units = unit_features(table, blind)
+    assert not units[3].any() and units[table.emotion_N != EMOTIONS.index("neutral")].any()
+
+
+def test_two_arms_of_the_same_weights_do_not_differ_and_the_chart_is_drawn(corpus, capsys):
+    config = tiny()
+    encoders = {}
+    for seed in range(config.seeds):
+        torch.manual_seed(seed)
+        encoder = build_model(config.pretrain.model).encoder.eval()
+        encoders |= {(UNTRAINED, seed): encoder, (BASELINE, seed): encoder}
+    result = probe(config, encoders, corpus.catalog, corpus.annotations())
+    assert list(result["arms"]) == [UNTRAINED, BASELINE, "known action units"]
+    assert result["arms"][UNTRAINED] == result["arms"][BASELINE]
+    assert result["above_videomae"][UNTRAINED] == {"f1": [0.0, 0.0, 0.0], "uar": [0.0, 0.0, 0.0]}
+    assert (result["subjects"], result["videos"]) == (SUBJECTS, SUBJECTS * TAKES * len(VIEWS))
+    assert draw_scores(result).startswith(b"\x89PNG")
+    show(result)
+    assert "random init" in capsys.readouterr().err
