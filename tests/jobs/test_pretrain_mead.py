@@ -1,4 +1,5 @@
-"""The multi-view job on rendered takes: stopped within an epoch, the same command again, every take once an epoch."""
+"""The multi-view job on S3, rendered takes and all: stopped within an epoch, the same command again, every take once an
+epoch."""
 
 from __future__ import annotations
 
@@ -49,8 +50,11 @@ CONFIG = MeadPretrainConfig(
 
 
 @pytest.fixture(scope="module")
-def ray_is_up() -> Iterator[None]:
+def ray_is_up(s3_variables: dict[str, str]) -> Iterator[None]:
+    """One private cluster, whose processes reach the S3 server."""
     with pytest.MonkeyPatch.context() as patch:
+        for name, value in s3_variables.items():
+            patch.setenv(name, value)
         patch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
         with ray_session(num_cpus=2, object_store_bytes=300_000_000):
             yield
@@ -58,10 +62,10 @@ def ray_is_up() -> Iterator[None]:
 
 @pytest.mark.timeout(600)
 def test_a_stopped_run_goes_on_and_uses_every_take_once_an_epoch(
-    ray_is_up: None, tmp_path: Path, capsys: pytest.CaptureFixture
+    ray_is_up: None, s3_bucket: str, capsys: pytest.CaptureFixture
 ) -> None:
     def run(config: MeadPretrainConfig) -> dict:
-        pretrain(Command(config, name="takes", home=str(tmp_path)), prepare)
+        pretrain(Command(config, name="takes", home=s3_bucket), prepare)
         return json.loads(capsys.readouterr().out.splitlines()[-1])
 
     partial = run(replace(CONFIG, stop_at_step=1))
