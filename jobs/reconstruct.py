@@ -27,7 +27,9 @@ class Options:
     checkpoint: str
     """Run directory, a checkpoint in it, or exported weights (.safetensors)."""
     video: tuple[Path, ...] = ()
-    """Video files or folders of frames; the middle clip of each is read. None: the held-out clips of the run."""
+    """Video files or folders of frames; the middle clip of each is read. None: the held-out clips of the run.
+    Faces are not looked for: where the run's crops follow them, name videos that a face fills, for they are cut to
+    their largest centred square."""
     mask_policy: Literal["tube", "random", "frame", "region_tube"] | None = None
     """None: the policy of the run, that of the rest where its masks keep an action unit. An LGI-Former takes
     region_tube alone."""

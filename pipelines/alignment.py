@@ -126,6 +126,41 @@ def warp(frames_THWC: np.ndarray, path_T23: np.ndarray, out_THWC: np.ndarray) ->
         cv2.warpAffine(frame_HWC, np.column_stack([linear_22, shift_2]), size, dst=out_HWC, flags=cv2.INTER_LINEAR)
 
 
+def cut_clip(
+    frames_THWC: np.ndarray,
+    track: FaceTrack | None,
+    indices_T: np.ndarray,
+    crop: Crop,
+    config: AlignConfig,
+    *,
+    out_THWC: np.ndarray,
+) -> None:
+    """Writes the crop of a clip, the frames `indices_T` of a video: around the face, or without one the crop of the
+    largest centred square.
+
+    Raises:
+        SampleError: no_face, when no frame of the track has one.
+    """
+    if track is None:
+        path_T23 = central_path(len(frames_THWC), *frames_THWC.shape[1:3], config)
+    else:
+        path_T23 = face_path(track, config)[indices_T]
+    warp(frames_THWC, crop_path(path_T23, crop), out_THWC)
+
+
+def clip_landmarks(track: FaceTrack, indices_T: np.ndarray, crop: Crop, config: AlignConfig) -> np.ndarray:
+    """The landmarks of the face in the picture that `cut_clip` makes, float32 [T, 68, 2]; NaN where it is not found.
+    Raises as `cut_clip`."""
+    return map_landmarks(track.landmarks_T682[indices_T], crop_path(face_path(track, config)[indices_T], crop))
+
+
+def check_fits(config: AlignConfig, height: int, width: int, *, name: str) -> None:
+    """Raises ValueError where crops of `height` x `width` cannot be taken of the aligned square; `name` is what the
+    user calls the config."""
+    if height != width or width > config.size:
+        raise ValueError(f"the geometry's {height}x{width} must be a square of at most {name}.size={config.size}")
+
+
 def _averaged(
     frame_HWC: np.ndarray, matrix_23: np.ndarray, size: tuple[int, int], pixels: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -145,7 +180,7 @@ def _averaged(
 
 def _space(config: AlignConfig, size: int) -> int:
     if not 1 <= size <= config.size:
-        raise ValueError(f"a crop of {size} pixels does not fit the aligned {config.size}; raise align.size")
+        raise ValueError(f"a crop of {size} pixels does not fit the aligned {config.size}; raise its size")
     return config.size - size
 
 

@@ -32,7 +32,7 @@ class Found(NamedTuple):
 
     data: bytes
     track: FaceTrack | None
-    """Its main face, where the masks follow one and it has one."""
+    """Its main face, where crops or masks follow one and it has one."""
 
 
 def video_at(table: pa.Table, position: int) -> Video:
@@ -84,7 +84,7 @@ class MicroBatchReader:
     ) -> None:
         """Random choices depend on the sample id, or with `same_draws_every` on its remainder.
 
-        `annotations` are those of the catalog, for masks that follow the face.
+        `annotations` are those of the catalog, for crops and masks that follow the face.
         """
         check_faces(config, annotations)
         self._videos = videos
@@ -145,7 +145,7 @@ def read_held_out(
     positions_B: Sequence[int],
     annotations: Annotations | None = None,
 ) -> PretrainingBatch:
-    """One fixed batch for the held-out loss: central clip, whole crop area, masks drawn from the sample ids alone.
+    """One fixed batch for the held-out loss: central clip and crop, masks drawn from the sample ids alone.
 
     Evaluation never skips or substitutes.
 
@@ -173,11 +173,11 @@ def main_face(video: Video, annotations: Annotations | None) -> FaceTrack | None
 
 
 def check_faces(config: SampleConfig, annotations: object | None) -> None:
-    """Raises ValueError where masks follow the face and nothing tells it, or plain masks are given annotations."""
+    """Raises ValueError where crops or masks follow the face and nothing tells it, or annotations are of no use."""
     if config.follows_face and annotations is None:
-        raise ValueError("masks that keep an action unit need the annotations of the catalog")
+        raise ValueError("crops and masks that follow the face need the annotations of the catalog")
     if annotations is not None and not config.follows_face:
-        raise ValueError("annotations have no effect on plain masks; leave them out")
+        raise ValueError("annotations have no effect where neither crops nor masks follow the face; leave them out")
 
 
 def empty_batch(rows: int, config: SampleConfig) -> PretrainingBatch:

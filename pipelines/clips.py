@@ -10,13 +10,21 @@ Deliberate differences:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from pipelines.quarantine import Reason, SampleError
 
 _TOLERANCE = 1e-6  # keeps a product such as 2.9999999 from falling to the frame before
+
+
+class Span(NamedTuple):
+    """Frames of a video."""
+
+    start: int
+    stop: int
+    """The first one after it."""
 
 
 @dataclass(frozen=True)
@@ -42,24 +50,35 @@ class ClipConfig:
             raise ValueError(f"nominal_fps={self.nominal_fps} has no effect on sampling=frames; say sampling=seconds")
 
 
-def frame_indices(num_frames: int, fps: float, config: ClipConfig, rng: np.random.Generator) -> np.ndarray:
+def frame_indices(
+    num_frames: int, fps: float, config: ClipConfig, rng: np.random.Generator, *, span: Span | None = None
+) -> np.ndarray:
     """A random training clip, int64 [T], ascending except where `loop` starts again.
 
-    The start is uniform over the windows of frames x stride frames that fit, 0 where none does.
+    The start is uniform over the windows of frames x stride frames that fit, 0 where none does. With a `span` it is
+    uniform over those of them that lie within it, or where it is shorter than a window, that hold as much of it as one
+    can.
 
     Raises:
         SampleError: too_short (short=drop), timestamps (sampling=seconds and no frame rate).
     """
     step = _step(fps, config)
-    last_start = int(np.floor(num_frames - config.frames * step))
-    start = int(rng.integers(last_start + 1)) if last_start > 0 else 0
+    window = config.frames * step
+    last_start = max(0, int(np.floor(num_frames - window)))
+    first, last = 0, last_start
+    if span is not None:
+        ends = span.start, int(np.floor(span.stop - window))
+        first, last = (min(max(0, end), last_start) for end in sorted(ends))
+    start = first + int(rng.integers(last - first + 1)) if last > first else first
     return _indices(num_frames, start, step, config)
 
 
-def central_frame_indices(num_frames: int, fps: float, config: ClipConfig) -> np.ndarray:
-    """The clip in the middle of the video, int64 [T]: what evaluation reads. Raises as `frame_indices`."""
+def central_frame_indices(num_frames: int, fps: float, config: ClipConfig, *, span: Span | None = None) -> np.ndarray:
+    """The clip in the middle of the video, or as near as can be to that of a span, int64 [T]: what evaluation reads.
+    Raises as `frame_indices`."""
     step = _step(fps, config)
-    return _indices(num_frames, max(0, (num_frames - _extent(step, config)) // 2), step, config)
+    extent, (start, stop) = _extent(step, config), span or (0, num_frames)
+    return _indices(num_frames, max(0, min((start + stop - extent) // 2, num_frames - extent)), step, config)
 
 
 def too_short(frames_N: np.ndarray, fps_N: np.ndarray, config: ClipConfig) -> np.ndarray:

@@ -1,10 +1,17 @@
 """One sample: from the bytes of a video to the clip and the masks of one row of a batch.
 
 Everything random about it is a pure function of (seed, epoch, sample_id, repeat): not of the process, the order or a
-retry. The held-out variant has nothing random: central clip, whole crop area, mask drawn from the sample id alone.
+retry. The held-out variant has nothing random: central clip and crop, mask drawn from the sample id alone.
 
-Masks are plain ones (pipelines.masks), or keep the patches of an active action unit of the face (pipelines.au_masks);
-the landmarks of the face go through the same crop and flip as the pixels.
+The picture is cut by a window or the centre of the frames (pipelines.transforms), or follows the main face of the video
+(pipelines.alignment). Masks are plain ones (pipelines.masks), or keep the patches of an active action unit of that face
+(pipelines.au_masks); its landmarks go through the same crop and flip as the pixels.
+
+Where crops follow the face a video without one is refused with the reason no_face, and the stream leaves it out before
+it is read (pipelines.video_stream). A take gets its centred square (pipelines.take_sample): its cameras point at the
+actor, and the other view would be lost with it. Nothing says what is in the middle of a video from anywhere; a model
+would learn background, and the held-out loss would count it. For the same reason clips lie between the first and the
+last frame that show the main face; a longer one holds all of these, and its crop waits while the face is away.
 """
 
 from __future__ import annotations
@@ -15,15 +22,17 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from models.tokens import ClipGeometry, Grid
-from pipelines import au_masks, masks
+from pipelines import alignment, au_masks, masks, transforms
+from pipelines.alignment import AlignConfig
 from pipelines.au_masks import AUMaskConfig
 from pipelines.clip_masks import ClipFace, clip_face, draw_clip_masks, no_face
-from pipelines.clips import ClipConfig, central_frame_indices, frame_indices
+from pipelines.clips import ClipConfig, Span, central_frame_indices, frame_indices
 from pipelines.decoders import Decoder
 from pipelines.masks import MaskConfig
 from pipelines.order import PADDING
+from pipelines.quarantine import Reason, SampleError
 from pipelines.randomness import Draw, generator
-from pipelines.transforms import Crop, CropConfig, apply_crop, central_crop, crop_landmarks, draw_crop
+from pipelines.transforms import Crop, CropConfig
 from pipelines.video import read_frames
 
 if TYPE_CHECKING:
@@ -48,7 +57,7 @@ class SampleConfig:
     """Everything that decides what one sample looks like."""
 
     clip: ClipConfig = field(default_factory=ClipConfig)
-    crop: CropConfig = field(default_factory=CropConfig)
+    crop: CropConfig | AlignConfig = field(default_factory=CropConfig)
     mask: MaskConfig | AUMaskConfig = field(default_factory=MaskConfig)
     region: Grid | None = None
     """Regions in which masks of action units show equally many tokens (LGI-Former); None: the clip as a whole. Plain
@@ -61,22 +70,31 @@ class SampleConfig:
 
     def __post_init__(self) -> None:
         if self.clip.frames != self.geometry.frames:
-            raise ValueError(f"clip.frames={self.clip.frames} differs from geometry.frames={self.geometry.frames}")
-        if not self.crop.size == self.geometry.height == self.geometry.width:
-            shape = f"{self.geometry.height}x{self.geometry.width}"
-            raise ValueError(f"crop.size={self.crop.size} differs from the geometry's {shape}")
+            raise ValueError(
+                f"clip.frames={self.clip.frames} differs from geometry.frames={self.geometry.frames}; set both alike"
+            )
+        height, width = self.geometry.height, self.geometry.width
+        if isinstance(self.crop, AlignConfig):
+            alignment.check_fits(self.crop, height, width, name="crop")
+        elif not self.crop.size == height == width:
+            raise ValueError(f"crop.size={self.crop.size} differs from the geometry's {height}x{width}; set both alike")
         if self.clips_per_video < 1:
             raise ValueError(f"clips_per_video={self.clips_per_video} must be at least 1")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed={self.seed} must lie in [0, 2**32)")
-        if self.region is not None and not self.follows_face:
+        if self.region is not None and not isinstance(self.mask, AUMaskConfig):
             raise ValueError(f"region={self.region} has no effect on a plain mask; give it mask.region")
         self._num_visible()
 
     @property
+    def needs_face(self) -> bool:
+        """Whether a video without a face is of no use: there is nothing for its crop to follow."""
+        return isinstance(self.crop, AlignConfig)
+
+    @property
     def follows_face(self) -> bool:
-        """Whether the masks depend on the face, which a reader must then know."""
-        return isinstance(self.mask, AUMaskConfig)
+        """Whether crops or masks depend on the face, which a reader must then know."""
+        return self.needs_face or isinstance(self.mask, AUMaskConfig)
 
     @property
     def clip_shape(self) -> tuple[int, int, int, int]:
@@ -104,21 +122,19 @@ def read_sample(
 ) -> None:
     """Write the training clip (uint8) and its masks (int32) into preallocated rows of a batch.
 
-    The masks are valid even where the clip is not. `track` is the face that masks of action units follow; plain masks
-    look at none.
+    The masks are valid even where the clip is not. `track` is the main face of the video, which the config may follow.
 
     Raises:
         SampleError: the video cannot be used; `out_THWC` then holds no picture worth keeping.
     """
     choice, face = {"seed": config.seed, "epoch": epoch, "sample_id": video.sample_id}, None
     try:
-        indices_T = frame_indices(video.frames, video.fps, config.clip, generator(Draw.CLIP, **choice))
+        span, clip_rng = _span(track, config), generator(Draw.CLIP, **choice)
+        indices_T = frame_indices(video.frames, video.fps, config.clip, clip_rng, span=span)
         frames_THWC = read_frames(data, indices_T, expect_frames=video.frames, decoder=config.decoder)
-        height, width = frames_THWC.shape[1:3]
-        crop = draw_crop(height, width, config.crop, generator(Draw.CROP, **choice))
-        apply_crop(frames_THWC, crop, out_THWC)
-        if track is not None:
-            face = face_in_picture(track, indices_T, crop, config)
+        crop_rng = generator(Draw.CROP, **choice)
+        crop = _cut_clip(frames_THWC, track, indices_T, config, crop_rng, out_THWC=out_THWC)
+        face = _face_in_picture(track, indices_T, crop, config)
     finally:
         draw_masks(video.sample_id, config, epoch=epoch, out_RV=out_RV, face=face)
 
@@ -133,17 +149,59 @@ def read_held_out_sample(
     track: FaceTrack | None = None,
 ) -> None:
     """As `read_sample`, with nothing random: the same row for every epoch and seed."""
-    indices_T = central_frame_indices(video.frames, video.fps, config.clip)
+    indices_T = central_frame_indices(video.frames, video.fps, config.clip, span=_span(track, config))
     frames_THWC = read_frames(data, indices_T, expect_frames=video.frames, decoder=config.decoder)
-    crop = central_crop(*frames_THWC.shape[1:3], config.crop)
-    apply_crop(frames_THWC, crop, out_THWC)
-    face = None if track is None else face_in_picture(track, indices_T, crop, config)
+    crop = _cut_clip(frames_THWC, track, indices_T, config, None, out_THWC=out_THWC)
+    face = _face_in_picture(track, indices_T, crop, config)
     _draw(config, face, out_RV, draw=Draw.HELD_OUT_MASK, seed=0, sample_id=video.sample_id)
 
 
-def face_in_picture(track: FaceTrack, indices_T: np.ndarray, crop: Crop, config: SampleConfig) -> ClipFace:
-    """The face as the model sees it."""
-    return clip_face(track, crop_landmarks(track.landmarks_T682[indices_T], crop, config.crop.size), indices_T)
+def _span(track: FaceTrack | None, config: SampleConfig) -> Span | None:
+    """The frames that clips are drawn from, None for all. Raises SampleError: no_face, where one is needed."""
+    if not config.needs_face:
+        return None
+    if track is None or not track.valid_T.any():
+        raise SampleError(Reason.no_face, "no face to follow was found in the video")
+    shown = np.flatnonzero(track.valid_T)
+    return Span(int(shown[0]), int(shown[-1]) + 1)
+
+
+def _cut_clip(
+    frames_THWC: np.ndarray,
+    track: FaceTrack | None,
+    indices_T: np.ndarray,
+    config: SampleConfig,
+    rng: np.random.Generator | None,
+    *,
+    out_THWC: np.ndarray,
+) -> Crop:
+    """Writes the picture of the frames `indices_T`. Returns its crop, drawn by `rng` or the central one (None).
+
+    Raises:
+        SampleError: format.
+    """
+    if isinstance(config.crop, AlignConfig):
+        align, size = config.crop, config.geometry.width
+        crop = alignment.central_crop(align, size) if rng is None else alignment.draw_crop(align, size, rng)
+        alignment.cut_clip(frames_THWC, track, indices_T, crop, align, out_THWC=out_THWC)
+        return crop
+    area = *frames_THWC.shape[1:3], config.crop
+    crop = transforms.central_crop(*area) if rng is None else transforms.draw_crop(*area, rng)
+    transforms.apply_crop(frames_THWC, crop, out_THWC)
+    return crop
+
+
+def _face_in_picture(
+    track: FaceTrack | None, indices_T: np.ndarray, crop: Crop, config: SampleConfig
+) -> ClipFace | None:
+    """The face as the model sees it; None where there is none, or no mask asks for it."""
+    if track is None or not isinstance(config.mask, AUMaskConfig):
+        return None
+    if isinstance(config.crop, AlignConfig):
+        landmarks_T682 = alignment.clip_landmarks(track, indices_T, crop, config.crop)
+    else:
+        landmarks_T682 = transforms.crop_landmarks(track.landmarks_T682[indices_T], crop, config.crop.size)
+    return clip_face(track, landmarks_T682, indices_T)
 
 
 def draw_masks(

@@ -20,16 +20,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 
 from models.tokens import ClipGeometry, Grid
-from pipelines.alignment import (
-    AlignConfig,
-    central_crop,
-    central_path,
-    crop_path,
-    draw_crop,
-    face_path,
-    map_landmarks,
-    warp,
-)
+from pipelines.alignment import AlignConfig, central_crop, check_fits, clip_landmarks, cut_clip, draw_crop
 from pipelines.au_masks import AUMaskConfig, MaskRecord, num_visible
 from pipelines.clip_masks import ClipFace, clip_face, draw_clip_masks, no_face
 from pipelines.clips import ClipConfig, central_frame_indices, frame_indices
@@ -79,9 +70,7 @@ class TakeSampleConfig:
     def __post_init__(self) -> None:
         if self.clip.frames != self.geometry.frames:
             raise ValueError(f"clip.frames={self.clip.frames} differs from geometry.frames={self.geometry.frames}")
-        if self.geometry.height != self.geometry.width or self.geometry.width > self.align.size:
-            shape = f"{self.geometry.height}x{self.geometry.width}"
-            raise ValueError(f"the geometry's {shape} must be a square of at most align.size={self.align.size}")
+        check_fits(self.align, self.geometry.height, self.geometry.width, name="align")
         if self.clips_per_video < 1:
             raise ValueError(f"clips_per_video={self.clips_per_video} must be at least 1")
         if not 0 <= self.seed < 2**32:
@@ -166,8 +155,7 @@ def _input_face(choice: Choice, tracks: Tracks, config: TakeSampleConfig) -> Cli
     track = tracks.get(choice.input_view)
     if track is None:
         return no_face(config.geometry.frames)
-    path_T23 = crop_path(face_path(track, config.align)[choice.indices], choice.crop)
-    landmarks_T682 = map_landmarks(track.landmarks_T682[choice.indices], path_T23)
+    landmarks_T682 = clip_landmarks(track, choice.indices, choice.crop, config.align)
     frontal = tracks.get(FRONT) if config.au_source == "frontal" else None
     return clip_face(track, landmarks_T682, choice.indices, activity=frontal)
 
@@ -187,11 +175,7 @@ def read_view(
         SampleError: the video cannot be used; `out_THWC` then holds no picture worth keeping.
     """
     frames_THWC = read_frames(data, choice.indices, expect_frames=video.frames, decoder=config.decoder)
-    if track is None:
-        path_T23 = central_path(len(frames_THWC), *frames_THWC.shape[1:3], config.align)
-    else:
-        path_T23 = face_path(track, config.align)[choice.indices]
-    warp(frames_THWC, crop_path(path_T23, choice.crop), out_THWC)
+    cut_clip(frames_THWC, track, choice.indices, choice.crop, config.align, out_THWC=out_THWC)
 
 
 def _draw_views(take: Take, config: TakeSampleConfig, rng: np.random.Generator) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pipelines.clips import ClipConfig, too_short
+from pipelines.clips import too_short
 from pipelines.quarantine import Reason
 from pipelines.sample import SampleConfig
 from pipelines.stream import SampleStream, StreamConfig
@@ -25,7 +25,7 @@ class VideoStreamConfig(StreamConfig):
 
     sample: SampleConfig = field(default_factory=SampleConfig)
     annotations: str | None = None
-    """Address of the annotations of the catalog; for masks that follow the face."""
+    """Address of the annotations of the catalog; for crops and masks that follow the face."""
 
 
 def build_stream(config: VideoStreamConfig) -> SampleStream:
@@ -51,7 +51,7 @@ def stream_of(catalog: Catalog, config: VideoStreamConfig, annotations: Annotati
         check_annotations(catalog, annotations)
     return SampleStream(
         config,
-        eligible_videos(catalog, config.split, config.sample.clip),
+        eligible_videos(catalog, config.split, config.sample, annotations),
         num_ids=catalog.table.num_rows,
         seed=config.sample.seed,
         make_reader=partial(
@@ -66,7 +66,9 @@ def stream_of(catalog: Catalog, config: VideoStreamConfig, annotations: Annotati
     )
 
 
-def eligible_videos(catalog: Catalog, split: str, clip: ClipConfig) -> pa.Table:
+def eligible_videos(
+    catalog: Catalog, split: str, sample: SampleConfig, annotations: Annotations | None = None
+) -> pa.Table:
     """The videos of a split that can be used, in catalog order, with the columns a reader needs.
 
     Raises:
@@ -77,7 +79,7 @@ def eligible_videos(catalog: Catalog, split: str, clip: ClipConfig) -> pa.Table:
     from pipelines.batch_reader import VIDEO_COLUMNS
     from pipelines.catalog import OK
 
-    table = judged_videos(catalog, clip)
+    table = judged_videos(catalog, sample, annotations)
     usable = pc.and_(pc.equal(table["split"], split), pc.equal(table["status"], OK))
     videos = table.filter(usable).select(VIDEO_COLUMNS).combine_chunks()
     if not videos.num_rows:
@@ -86,18 +88,35 @@ def eligible_videos(catalog: Catalog, split: str, clip: ClipConfig) -> pa.Table:
     return videos
 
 
-def judged_videos(catalog: Catalog, clip: ClipConfig) -> pa.Table:
-    """The catalog's table, with the status too_short where the file is fine and `clip` drops it."""
+def judged_videos(catalog: Catalog, sample: SampleConfig, annotations: Annotations | None = None) -> pa.Table:
+    """The catalog's table with the status of files that are fine and cannot make a sample: too_short where the clip
+    drops them; where the crop follows the face no_face, or why the annotations (of this catalog) could not tell."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     from pipelines.catalog import OK
 
     table = catalog.table
-    dropped = pa.array(too_short(table["frames"].to_numpy(), table["fps"].to_numpy(), clip))
-    dropped = pc.and_(pc.equal(table["status"], OK), dropped)
     found = pc.binary_join_element_wise(pc.cast(table["frames"], pa.string()), "frames", " ")
-    for name, value in (("status", str(Reason.too_short)), ("detail", found)):
+    dropped = pa.array(too_short(table["frames"].to_numpy(), table["fps"].to_numpy(), sample.clip))
+    table = _rejected(table, dropped, str(Reason.too_short), found)
+    if annotations is None or not sample.needs_face:
+        return table
+    faces = annotations.videos
+    rows = pc.index_in(table["uri"], value_set=faces["uri"])  # of unusable videos none
+    status, detail = (pc.take(faces[name], rows) for name in ("status", "detail"))
+    faceless = pc.fill_null(pc.not_equal(status, OK), False)
+    return _rejected(table, faceless, status, pc.if_else(pc.equal(detail, ""), found, detail))
+
+
+def _rejected(table: pa.Table, chosen: pa.Array, status: pa.Array | str, detail: pa.Array) -> pa.Table:
+    """With this status and detail for the chosen of the videos that were usable."""
+    import pyarrow.compute as pc
+
+    from pipelines.catalog import OK
+
+    chosen = pc.and_(pc.equal(table["status"], OK), chosen)
+    for name, value in (("status", status), ("detail", detail)):
         index = table.schema.get_field_index(name)
-        table = table.set_column(index, table.schema.field(name), pc.if_else(dropped, value, table[name]))
+        table = table.set_column(index, table.schema.field(name), pc.if_else(chosen, value, table[name]))
     return table

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from jobs.parts.pretrain_config import PretrainConfig
-from jobs.parts.video_pretraining import sample_config
 from jobs.recipes.voxceleb import RECIPES
 from models.flops import count_multiply_adds, count_parameters
 from models.masked_autoencoder import MaskedAutoencoder, build
@@ -97,7 +96,7 @@ def random_batch(config: PretrainConfig, size: int, device: torch.device) -> dic
     rng = np.random.default_rng(config.seed)
     geometry = config.model.geometry
     shape = (size, geometry.frames, geometry.height, geometry.width, 3)
-    sample = replace(sample_config(config), clips_per_video=1)
+    sample = replace(config.sample(), clips_per_video=1)
     visible_BRV = np.empty((size, *sample.visible_shape), np.int32)
     for sample_id, visible_RV in enumerate(visible_BRV):
         draw_masks(sample_id, sample, epoch=0, out_RV=visible_RV)

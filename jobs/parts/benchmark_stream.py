@@ -100,7 +100,7 @@ def _timed_stream(catalog: Catalog, sample: SampleConfig, actors: int) -> Sample
     )
     return SampleStream(
         config,
-        eligible_videos(catalog, config.split, sample.clip),
+        eligible_videos(catalog, config.split, sample),
         num_ids=catalog.table.num_rows,
         seed=sample.seed,
         make_reader=partial(TimedReader, storage=catalog.storage, config=sample, fetch_threads=config.fetch_threads),

@@ -25,7 +25,7 @@ class HeldOutConfig:
     clips: int
     sample: SampleConfig
     annotations: str | None = None
-    """Address of the annotations of the catalog; for masks that follow the face."""
+    """Address of the annotations of the catalog; for crops and masks that follow the face."""
 
 
 def read_batch(config: HeldOutConfig) -> PretrainingBatch:
@@ -44,11 +44,11 @@ def batch_of(catalog: Catalog, config: HeldOutConfig) -> PretrainingBatch:
     from pipelines.batch_reader import read_held_out
     from pipelines.video_stream import eligible_videos
 
-    videos = eligible_videos(catalog, config.split, config.sample.clip)
-    positions = np.unique(np.linspace(0, len(videos) - 1, min(config.clips, len(videos))).round().astype(int))
     annotations = None if config.annotations is None else open_annotations(config.annotations)
     if annotations is not None:
         check_annotations(catalog, annotations)
+    videos = eligible_videos(catalog, config.split, config.sample, annotations)
+    positions = np.unique(np.linspace(0, len(videos) - 1, min(config.clips, len(videos))).round().astype(int))
     return read_held_out(videos, catalog.storage, config.sample, positions_B=positions, annotations=annotations)
 
 

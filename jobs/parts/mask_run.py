@@ -16,7 +16,7 @@ from jobs.parts.mask_pictures import MaskedClip, draw_atlas, draw_masked_clip, d
 from jobs.parts.pictures import png
 from models.tokens import ClipGeometry
 from pipelines.action_units import ACTION_UNITS, active_units
-from pipelines.alignment import AlignConfig, central_crop, crop_path, face_path, map_landmarks, warp
+from pipelines.alignment import AlignConfig, central_crop, clip_landmarks, cut_clip
 from pipelines.au_masks import AUMaskConfig, draw_au_mask
 from pipelines.clips import ClipConfig, central_frame_indices
 from pipelines.probe import probe
@@ -177,11 +177,11 @@ def _read_view(video: FaceVideo, config: MaskPictureConfig) -> _View:
     track = _find_face(video)
     info = probe(video.data)
     indices_T = central_frame_indices(info.frames, info.fps, config.clip)
-    path_T23 = face_path(track, config.align)[indices_T]
-    path_T23 = crop_path(path_T23, central_crop(config.align, config.geometry.width))
+    crop = central_crop(config.align, config.geometry.width)
     clip_THWC = np.empty((config.geometry.frames, config.geometry.height, config.geometry.width, 3), np.uint8)
-    warp(read_frames(video.data, indices_T, expect_frames=info.frames), path_T23, clip_THWC)
-    landmarks_T682 = map_landmarks(track.landmarks_T682[indices_T], path_T23)
+    frames_THWC = read_frames(video.data, indices_T, expect_frames=info.frames)
+    cut_clip(frames_THWC, track, indices_T, crop, config.align, out_THWC=clip_THWC)
+    landmarks_T682 = clip_landmarks(track, indices_T, crop, config.align)
     span = slice(indices_T[0], indices_T[-1] + 1)
     active_18 = active_units(track.score_T18[span], track.valid_T[span])
     return _View(video.name, track, info.fps, indices_T, clip_THWC, landmarks_T682, active_18)

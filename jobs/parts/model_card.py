@@ -7,6 +7,7 @@ from jobs.parts.pretrain_config import PretrainConfig
 from jobs.parts.trained import Trained
 from models.masked_autoencoder import encoder_arguments
 from models.weights import Contents
+from pipelines.alignment import AlignConfig
 from pipelines.masks import MaskConfig
 
 TARGETS = {
@@ -24,6 +25,7 @@ def model_card(trained: Trained, *, contents: Contents) -> str:
         "Architecture": f"`{config.model.encoder}`",
         "Contents": "encoder" if contents == "encoder" else "encoder and decoder of the masked autoencoder",
         "Input": _input(config),
+        "Crop": _crop(config),
         "Recipe": f"`{config.recipe}`",
         "Corpus": f"{config.corpus.name}, fingerprint `{provenance['metadata']['stream']}`",
         "Target": f"{config.model.target}: {TARGETS[config.model.target]}",
@@ -58,6 +60,24 @@ The resolved config of the run is in `model.json` under `provenance`.
 - The corpus has terms of its own, which may bind what you do with weights learned from it.
 - Expressions do not tell what a person feels. Do not decide about people by them.
 """
+
+
+def _crop(config: PretrainConfig | MeadPretrainConfig) -> str:
+    crop = config.align if isinstance(config, MeadPretrainConfig) else config.crop
+    size = config.model.geometry.width
+    if isinstance(crop, AlignConfig):
+        eyes = ", eyes at the same place in all frames" if crop.mode == "similarity" else ""
+        return (
+            f"the middle {size}x{size} pixels of the {crop.size}x{crop.size} square around the face, whose side is "
+            f"{crop.margin:g} times that of the box of its landmarks{eyes}"
+        )
+    if crop.window is None:
+        return f"the largest centred square, resized to {size}x{size}"
+    top, left, height, width = crop.window
+    return (
+        f"rows {top} to {top + height - 1} and columns {left} to {left + width - 1} of frames of "
+        f"{crop.frame_size[0]}x{crop.frame_size[1]}, resized to {size}x{size}"
+    )
 
 
 def _masking(config: PretrainConfig | MeadPretrainConfig) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,9 @@ from pipelines.masks import DEFAULT_REGION, MaskConfig, Policy, draw
 from pipelines.quarantine import SampleError
 from pipelines.randomness import Draw, generator
 from pipelines.storage import Storage
+from pipelines.transforms import CropConfig
+
+logger = logging.getLogger(__name__)
 
 
 def reconstruct_clips(
@@ -81,7 +84,7 @@ def mask_for(config: PretrainConfig, policy: Policy | None, ratio: float) -> Mas
     policy = policy or _plain_policy(config)
     region = config.model.region if policy == "region_tube" else DEFAULT_REGION
     mask = MaskConfig(policy=policy, ratio=ratio, region=region)
-    replace(config, mask=mask)  # checks the one against the other
+    config.check_plain(mask)
     return mask
 
 
@@ -98,11 +101,16 @@ def draw_masks(sample_ids: np.ndarray, config: PretrainConfig, mask: MaskConfig)
 
 
 def user_clips(videos: Sequence[Path], config: PretrainConfig) -> tuple[np.ndarray, list[str]]:
-    """Clips [B, T, H, W, C] and short names of videos. Raises SampleError naming the video."""
+    """Clips [B, T, H, W, C] and short names of videos. Faces are not looked for: where the run's crops follow them, the
+    largest centred square is shown. Raises SampleError naming the video."""
+    crop = config.crop
+    if not isinstance(crop, CropConfig):
+        crop = CropConfig(window=None, size=config.model.geometry.width)
+        logger.warning("the run's crops follow the face; videos given by name are cut to their centred square instead")
     clips = []
     for path in videos:
         try:
-            clips.append(read_clip(path, clip=config.clip, crop=config.crop))
+            clips.append(read_clip(path, clip=config.clip, crop=crop))
         except SampleError as error:
             raise SampleError(error.reason, f"{path}: {error.detail}") from error
     return np.stack(clips), ["/".join(path.parts[-3:]) for path in videos]

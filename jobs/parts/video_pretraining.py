@@ -10,11 +10,10 @@ import pyarrow.compute as pc
 from cluster.protocols import Reference
 from jobs.parts.catalog import prepare_catalog
 from jobs.parts.held_out import HeldOutConfig, batch_of
-from jobs.parts.pretrain_config import PretrainConfig, UnitMaskConfig
+from jobs.parts.pretrain_config import PretrainConfig
 from jobs.parts.pretraining import HELD_OUT_SPLIT, stream_fields, write_curves
-from pipelines.annotations import fingerprint_of
+from pipelines.annotations import check_annotations, fingerprint_of
 from pipelines.catalog import OK, Catalog
-from pipelines.sample import SampleConfig
 from pipelines.storage import Storage
 from pipelines.video_stream import VideoStreamConfig, judged_videos
 
@@ -23,17 +22,18 @@ if TYPE_CHECKING:
 
 
 def prepare(config: PretrainConfig, home: Storage) -> VideoPretraining:
-    """The corpus found or rendered, and cataloged, and where masks follow the face its annotations. Ray must be up.
+    """The corpus found or rendered, and cataloged, and its annotations where crops or masks follow the face. Ray must
+    be up.
 
     Raises ValueError where these are missing or of another catalog.
     """
     uri, catalog = prepare_catalog(config.corpus, home)
-    if not isinstance(config.mask, UnitMaskConfig):
+    if not config.sample().follows_face:
         return VideoPretraining(config, uri, catalog)
     from jobs.parts.annotation import find_annotations
 
     has_truth = config.corpus.name == "synthetic"
-    annotations = find_annotations(uri, catalog, given=config.mask.annotations, has_truth=has_truth)
+    annotations = find_annotations(uri, catalog, given=config.corpus.annotations, has_truth=has_truth)
     return VideoPretraining(config, uri, catalog, annotations)
 
 
@@ -43,7 +43,9 @@ class VideoPretraining:
     def __init__(
         self, config: PretrainConfig, catalog_uri: str, catalog: Catalog, annotations: Annotations | None = None
     ) -> None:
-        self.config, self.catalog_uri, self.catalog = config, catalog_uri, catalog
+        if annotations is not None:
+            check_annotations(catalog, annotations)
+        self.config, self.catalog_uri, self.catalog, self._annotations = config, catalog_uri, catalog, annotations
         self.fingerprint = fingerprint_of(catalog, annotations)
 
     def task(self) -> Reference:
@@ -54,7 +56,7 @@ class VideoPretraining:
         config = VideoStreamConfig(
             catalog=self.catalog_uri,
             annotations=annotations_address(self.config, self.catalog_uri),
-            sample=sample_config(self.config),
+            sample=self.config.sample(),
             **fields,
         )
         return Reference("pipelines.video_stream:build_stream", config)
@@ -63,7 +65,7 @@ class VideoPretraining:
         return Reference("jobs.parts.held_out:build_held_out_loss", held_out(self.config, self.catalog_uri))
 
     def unusable(self) -> list[dict[str, Any]]:
-        videos = judged_videos(self.catalog, self.config.clip)
+        videos = judged_videos(self.catalog, self.config.sample(), self._annotations)
         table = videos.filter(pc.not_equal(videos["status"], OK)).select(["sample_id", "uri", "status", "detail"])
         return table.rename_columns(["sample_id", "uri", "reason", "detail"]).to_pylist()
 
@@ -92,30 +94,17 @@ class VideoPretraining:
         return psnr | {"pictures": [*(pictures.full(name) for name in drawn.files), curves]}
 
 
-def sample_config(config: PretrainConfig) -> SampleConfig:
-    return SampleConfig(
-        clip=config.clip,
-        crop=config.crop,
-        mask=config.mask,
-        region=config.unit_region,
-        geometry=config.model.geometry,
-        clips_per_video=config.clips_per_video,
-        seed=config.seed,
-        decoder=config.decode.decoder,
-    )
-
-
 def held_out(config: PretrainConfig, catalog_uri: str) -> HeldOutConfig:
     """One mask for each clip, whatever training draws."""
-    sample = replace(sample_config(config), clips_per_video=1)
+    sample = replace(config.sample(), clips_per_video=1)
     annotations = annotations_address(config, catalog_uri)
     return HeldOutConfig(catalog_uri, HELD_OUT_SPLIT, config.held_out_clips, sample, annotations)
 
 
 def annotations_address(config: PretrainConfig, catalog_uri: str) -> str | None:
-    """Of the faces that masks follow; None for plain masks."""
-    if not isinstance(config.mask, UnitMaskConfig):
+    """Of the faces that crops or masks follow; None where neither does."""
+    if not config.sample().follows_face:
         return None
     from jobs.parts.annotation import address
 
-    return config.mask.annotations or address(catalog_uri)
+    return config.corpus.annotations or address(catalog_uri)

@@ -18,9 +18,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from cluster.config import CheckpointConfig, EngineConfig, OptimizerConfig, TelemetryConfig
-from jobs.parts.pretrain_config import CorpusConfig, PretrainConfig, UnitMaskConfig
+from jobs.parts.pretrain_config import CorpusConfig, PretrainConfig
 from models.config import MaskedAutoencoderConfig
 from models.tokens import ClipGeometry, Grid
+from pipelines.alignment import AlignConfig
+from pipelines.au_masks import AUMaskConfig
 from pipelines.masks import MaskConfig
 from pipelines.transforms import CropConfig
 
@@ -127,7 +129,21 @@ def mae_dfer_units() -> PretrainConfig:
     No paper row; neither paper tries both. The corpus needs annotations (jobs/annotate_faces.py). Any other encoder,
     target or size is an option away: `--model.encoder video_vit_base`. Cost: about 12 h, for thrice the visible tokens.
     """
-    return replace(mae_dfer_base(), recipe="mae_dfer_units", mask=UnitMaskConfig())
+    return replace(mae_dfer_base(), recipe="mae_dfer_units", mask=AUMaskConfig())
+
+
+def wild() -> PretrainConfig:
+    """MAE-DFER's run on your own videos of any size, with crops that follow the face wherever it is in the frame.
+    No paper row: the paper's videos come cropped to faces.
+
+    Of the square around the main face, 180x180, training sees a random 160x160, half of the time mirrored; a video in
+    which no face was found is left out and named. Where frame rates differ say `--clip.sampling seconds`.
+    Cost: about 7 h for as many clips as VoxCeleb2 has, after the search for faces.
+    `python jobs/build_catalog.py --corpus folder --root ~/videos`, which prints the address of the catalog;
+    `python jobs/annotate_faces.py --catalog ~/semblance/catalogs/folder-....parquet`;
+    `python jobs/pretrain_voxceleb.py wild --corpus.name folder --corpus.root ~/videos`
+    """
+    return replace(mae_dfer_base(), recipe="wild", crop=AlignConfig(size=180))
 
 
 def small_corpus() -> PretrainConfig:
@@ -214,6 +230,7 @@ RECIPES: dict[str, Callable[[], PretrainConfig]] = {
         vit_base_appearance,
         vit_base_motion,
         mae_dfer_units,
+        wild,
         small_corpus,
     )
 }

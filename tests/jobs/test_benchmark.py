@@ -43,7 +43,7 @@ def test_the_repeated_catalog_is_read_and_every_row_tells_its_cpu_time(clips, tm
     catalog = repeated_catalog(clips, tmp_path / "videos", 8)
     assert catalog.table.num_rows == 8 and catalog.counts() == {"ok": 8}
     sample = SampleConfig()
-    videos = eligible_videos(catalog, "train", sample.clip)
+    videos = eligible_videos(catalog, "train", sample)
     reader = TimedReader(videos, storage=catalog.storage, config=sample, fetch_threads=1, epoch=0)
     start = time.process_time()
     read, padding = (reader.read(np.array(positions)) for positions in ([0, 7], [PADDING, PADDING]))

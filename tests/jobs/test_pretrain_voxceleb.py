@@ -16,11 +16,13 @@ from cluster.runtime import ray_session
 from jobs.parts.annotation import find_annotations
 from jobs.parts.command_line import Command
 from jobs.parts.model_card import model_card
-from jobs.parts.pretrain_config import CorpusConfig, PretrainConfig, UnitMaskConfig
+from jobs.parts.pretrain_config import CorpusConfig, PretrainConfig
 from jobs.parts.pretraining import pretrain
 from jobs.parts.reconstruction_run import reconstruct_clips
 from jobs.parts.trained import load_trained
 from jobs.parts.video_pretraining import prepare
+from pipelines.alignment import AlignConfig
+from pipelines.au_masks import AUMaskConfig
 from pipelines.storage import Storage
 from tests.jobs.tiny import tiny_config, write_corpus
 from tests.pipelines.media import ERROR_PAGE, sound_only, video
@@ -118,14 +120,15 @@ def test_a_run_on_s3_uses_every_good_video_once_an_epoch_and_names_every_bad_one
 
 
 @pytest.mark.soak
-def test_a_run_whose_masks_keep_action_units_annotates_rendered_faces_and_can_be_reconstructed(
+def test_a_run_whose_crops_and_masks_follow_the_face_annotates_rendered_ones_and_can_be_reconstructed(
     ray_is_up: None, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     tiny, home = tiny_config(), Storage(tmp_path)
     config = replace(
         tiny,
         corpus=CorpusConfig(speakers=2, clips_per_speaker=1),
-        mask=UnitMaskConfig(),
+        crop=AlignConfig(size=72),
+        mask=AUMaskConfig(),
         optimizer=replace(tiny.optimizer, global_batch=2, epochs=1, warmup_epochs=0, stop_epoch=None),
         engine=EngineConfig(zero_stage=0),
         workers=WorkersConfig(num_workers=1, cpus_per_worker=0.5),
@@ -144,9 +147,9 @@ def test_a_run_whose_masks_keep_action_units_annotates_rendered_faces_and_can_be
         trained.provenance["checkpoint"], [], policy=None, ratios=[0.75], max_sheets=0, output=str(tmp_path / "sheets")
     )
     assert list(drawn["mean"]) == ["region_tube-0.75"]
-    assert "patches of an active action unit kept, the rest random, ratio 0.7 |" in model_card(
-        trained, contents="encoder"
-    )
+    card = model_card(trained, contents="encoder")
+    assert "patches of an active action unit kept, the rest random, ratio 0.7 |" in card
+    assert "the middle 64x64 pixels of the 72x72 square around the face" in card
 
 
 def test_a_corpus_without_annotations_names_the_command_that_makes_them(tmp_path: Path) -> None:

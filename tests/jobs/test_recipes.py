@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from jobs.config import from_json, to_json
 from jobs.parts.command_line import parse
-from jobs.parts.pretrain_config import CorpusConfig, PretrainConfig, UnitMaskConfig
-from jobs.parts.video_pretraining import annotations_address, held_out, sample_config
-from jobs.recipes.voxceleb import RECIPES, mae_dfer_base, mae_dfer_units
+from jobs.parts.pretrain_config import CorpusConfig, PretrainConfig
+from jobs.parts.video_pretraining import annotations_address, held_out
+from jobs.recipes.voxceleb import RECIPES, mae_dfer_base, mae_dfer_units, wild
+from pipelines.alignment import AlignConfig
+from pipelines.au_masks import AUMaskConfig
 from pipelines.masks import MaskConfig
+
+ANNOTATED = CorpusConfig(name="voxceleb2", root="s3://bucket/vox", annotations="s3://bucket/faces")
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -61,8 +66,10 @@ def test_where_a_run_is_carried_out_does_not_change_what_it_learns() -> None:
         ({"crop": replace(mae_dfer_base().crop, size=224)}, "crop.size=224"),
         ({"clip": replace(mae_dfer_base().clip, frames=8)}, "clip.frames=8"),
         ({"overfit": 0}, "overfit=0"),
-        ({"mask": UnitMaskConfig(ratio=0.009)}, "masks nothing"),
-        ({"mask": UnitMaskConfig(annotations="s3://bucket/faces")}, "mask.annotations has no effect"),
+        ({"mask": AUMaskConfig(ratio=0.009)}, "masks nothing"),
+        ({"mask": AUMaskConfig(keep="nothing")}, "keep=nothing"),
+        ({"crop": AlignConfig(size=150)}, "160x160 must be a square of at most crop.size=150"),
+        ({"corpus": ANNOTATED}, "corpus.annotations has no effect where neither"),
     ],
 )
 def test_values_that_do_not_go_together_are_refused_with_the_field(change: dict, message: str) -> None:
@@ -74,30 +81,37 @@ def test_masks_of_action_units_have_the_regions_of_an_lgi_former_and_none_of_a_v
     lgi = mae_dfer_units()
     vit = replace(lgi, model=replace(lgi.model, encoder="video_vit_base"))
     assert (lgi.unit_region, vit.unit_region, mae_dfer_base().unit_region) == ((2, 5, 10), None, None)
-    assert sample_config(replace(lgi, clips_per_video=3)).visible_shape == (3, 16 * 15)
-    assert sample_config(vit).visible_shape == (1, 800 - 560)
+    assert replace(lgi, clips_per_video=3).sample().visible_shape == (3, 16 * 15)
+    assert vit.sample().visible_shape == (1, 800 - 560)
 
 
-def test_masks_of_action_units_name_the_annotations_they_follow() -> None:
-    named = replace(
-        mae_dfer_units(),
-        corpus=CorpusConfig(name="voxceleb2", root="s3://bucket/vox"),
-        mask=UnitMaskConfig(annotations="s3://bucket/faces"),
-    )
-    catalog = "s3://bucket/catalogs/voxceleb2-0123.parquet"
+@pytest.mark.parametrize("recipe", [mae_dfer_units, wild])
+def test_a_recipe_that_follows_the_face_names_the_annotations_it_needs(recipe: Callable[[], PretrainConfig]) -> None:
+    named, catalog = replace(recipe(), corpus=ANNOTATED), "s3://bucket/catalogs/voxceleb2-0123.parquet"
     assert held_out(named, catalog).annotations == annotations_address(named, catalog) == "s3://bucket/faces"
     beside = "s3://bucket/catalogs/annotations/voxceleb2-0123"
-    assert held_out(mae_dfer_units(), catalog).annotations == beside
+    assert held_out(recipe(), catalog).annotations == beside
     assert held_out(mae_dfer_base(), catalog).annotations is None
-    with pytest.raises(ValueError, match="keep=nothing"):
-        UnitMaskConfig(keep="nothing")
+
+
+def test_in_the_wild_crops_follow_the_face_and_all_else_is_the_base_recipe() -> None:
+    assert replace(wild(), recipe="mae_dfer_base", crop=mae_dfer_base().crop) == mae_dfer_base()
+    assert wild().sample().needs_face and wild().sample().clip_shape == mae_dfer_base().sample().clip_shape
+    both = replace(wild(), mask=AUMaskConfig())
+    assert both.sample().visible_shape == mae_dfer_units().sample().visible_shape
+    assert from_json(PretrainConfig, to_json(both)) == both
 
 
 @pytest.mark.parametrize(
     ("recipe", "option", "value"),
-    [("mae_dfer_units", "--mask.policy", "tube"), ("mae_dfer_base", "--mask.dilation", "square")],
+    [
+        ("mae_dfer_units", "--mask.policy", "tube"),
+        ("mae_dfer_base", "--mask.dilation", "square"),
+        ("wild", "--crop.window", "None"),
+        ("mae_dfer_base", "--crop.margin", "2"),
+    ],
 )
-def test_an_option_of_the_other_kind_of_mask_is_refused_by_name(
+def test_an_option_of_the_other_kind_of_mask_or_crop_is_refused_by_name(
     recipe: str, option: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setattr("sys.argv", ["job.py", recipe, option, value])
@@ -106,6 +120,8 @@ def test_an_option_of_the_other_kind_of_mask_is_refused_by_name(
     assert option in capsys.readouterr().err
 
 
-def test_a_corpus_on_disk_needs_its_root() -> None:
+def test_a_corpus_on_disk_needs_its_root_and_the_synthetic_one_has_its_own_annotations() -> None:
     with pytest.raises(ValueError, match="corpus.root"):
         CorpusConfig(name="voxceleb2")
+    with pytest.raises(ValueError, match="corpus.annotations have no effect on the synthetic corpus"):
+        CorpusConfig(annotations="s3://bucket/faces")

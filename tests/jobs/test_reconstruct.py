@@ -12,12 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jobs.parts.pretrain_config import UnitMaskConfig
-from jobs.parts.reconstruction_run import draw_masks, mask_for, reconstruct_clips
+from jobs.parts.reconstruction_run import draw_masks, mask_for, reconstruct_clips, user_clips
 from jobs.parts.recorded_clips import held_out_clips
 from jobs.parts.trained import load_trained
+from pipelines.alignment import AlignConfig
+from pipelines.au_masks import AUMaskConfig
 from pipelines.quarantine import SampleError
-from tests.jobs.tiny import tiny_config, write_corpus, write_run, write_video
+from pipelines.storage import Storage
+from tests.jobs.tiny import moving_frames, tiny_config, write_corpus, write_run, write_video
+from tests.pipelines.face_samples import faces, track, write_annotations
 
 JOB = Path(__file__).parent.parent.parent / "jobs" / "reconstruct.py"
 
@@ -117,8 +120,34 @@ def test_a_vit_takes_masks_apart_from_training(policy: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(("encoder", "policy"), [("lgi_former_nano", "region_tube"), ("video_vit_nano", "random")])
 def test_a_run_whose_masks_keep_an_action_unit_is_shown_plain_masks(encoder: str, policy: str) -> None:
-    config = replace(tiny_config(encoder), mask=UnitMaskConfig())
+    config = replace(tiny_config(encoder, root="videos"), mask=AUMaskConfig())
+    config = replace(config, corpus=replace(config.corpus, annotations="faces"))
     assert mask_for(config, None, 0.75).policy == policy
+
+
+def test_a_run_whose_crops_follow_the_face_shows_a_named_video_as_its_centred_square_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = replace(tiny_config(), crop=AlignConfig(size=72))
+    write_run(tmp_path / "run", config)
+    path = write_video(tmp_path / "a.mp4", height=90, width=160)
+    assert run(tmp_path, "a.mp4")["clips"][0]["files"] and "centred square" in caplog.text
+    (clip_THWC,), _ = user_clips([path], config)
+    middle_THWC = moving_frames(height=90, width=160)[2:9:2, :, 35:125].astype(float)
+    assert clip_THWC.shape == (4, 64, 64, 3) and np.abs(clip_THWC.mean((1, 2)) - middle_THWC.mean((1, 2))).max() < 4
+
+
+def test_the_held_out_clips_of_such_a_run_follow_the_face_and_leave_out_who_has_none(tmp_path: Path) -> None:
+    catalog = write_corpus(tmp_path, videos=3)
+    place = Storage(tmp_path / "catalogs" / "annotations" / "folder-0123456789ab")
+    found = [faces("test/0.mp4", track(12)), faces("test/1.mp4"), faces("test/2.mp4", track(14))]
+    write_annotations(place, [found], catalog=catalog.fingerprint)
+    for name, crop in (("tiny", AlignConfig(size=72)), ("window", tiny_config().crop)):
+        config = replace(tiny_config(root=str(tmp_path / "videos")), crop=crop)
+        write_run(tmp_path / "runs" / name, config, catalog=catalog.fingerprint)
+    batch, names = held_out_clips(load_trained(str(tmp_path / "runs" / "tiny")))
+    assert names == ["test/0.mp4", "test/2.mp4"] and batch["sample_id_B"].tolist() == [0, 2]
+    assert len(held_out_clips(load_trained(str(tmp_path / "runs" / "window")))[1]) == 3
 
 
 def test_masks_are_the_same_for_the_same_place_in_the_list() -> None:

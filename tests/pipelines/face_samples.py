@@ -41,11 +41,16 @@ def faces(uri: str, *tracks: FaceTrack) -> VideoFaces:
 
 
 def write_annotations(
-    place: Storage, shards: list[list[VideoFaces]], *, frames: int = 12, views: list[str] | None = None
+    place: Storage,
+    shards: list[list[VideoFaces]],
+    *,
+    frames: int = 12,
+    views: list[str] | None = None,
+    catalog: str = "of-the-catalog",
 ) -> Annotations:
     """Finished annotations of videos that are given shard by shard, in the order of their uris."""
     uris = [video.uri for shard in shards for video in shard]
     videos = pa.table({"uri": uris, "subject": ["s"] * len(uris), "view": views or [""] * len(uris)})
     videos = videos.append_column("frames", pa.array([frames] * len(uris), pa.int32()))
     written = [write_shard(place, number, shard) for number, shard in enumerate(shards)]
-    return publish(place, written, videos, catalog_fingerprint="of-the-catalog", settings={})
+    return publish(place, written, videos, catalog_fingerprint=catalog, settings={})

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from models.tokens import PRETRAINING_BATCH, check_batch
+from pipelines.alignment import AlignConfig
 from pipelines.batch_reader import VIDEO_COLUMNS, MicroBatchReader, fetch, read_held_out, video_at
+from pipelines.face_tracks import FaceTrack, smooth_boxes
+from pipelines.landmarks import frontal_template
 from pipelines.order import PADDING
 from pipelines.quarantine import Reason, SampleError
 from pipelines.sample import SampleConfig
 from pipelines.storage import AccessDenied, Storage, content_digest
-from tests.pipelines.stream_corpus import SAMPLE, FakeCatalog, grey, with_column, write_corpus
+from tests.pipelines.face_samples import track
+from tests.pipelines.stream_corpus import FRAMES, SAMPLE, FakeCatalog, grey, with_column, write_corpus
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +112,26 @@ def test_denied_access_stops_the_run_instead_of_quarantining(corpus):
     denied = Remote(corpus.storage.uri, {"2.mp4": [AccessDenied("2.mp4")]})
     with pytest.raises(AccessDenied):
         reader(corpus, denied).read([1, 2, 3])
+
+
+def test_where_crops_follow_the_face_a_row_without_one_stays_empty_and_the_others_are_read(corpus):
+    class Faces:
+        def tracks(self, uri: str) -> list[FaceTrack]:
+            return [] if uri == "2.mp4" else [replace(track(), landmarks_T682=points_T682, box_T4=box_T4)]
+
+    points_T682 = np.repeat(frontal_template(40)[None], FRAMES, axis=0) + 4
+    box_T4 = smooth_boxes(points_T682)
+    videos, config = corpus.table.select(VIDEO_COLUMNS), replace(SAMPLE, crop=AlignConfig(margin=1.0, size=36))
+    known = {"epoch": 0, "fetch_threads": 1, "annotations": Faces()}
+    batch = MicroBatchReader(videos, corpus.storage, config, **known).read([1, 2, 3])
+    check_batch(batch, PRETRAINING_BATCH)
+    assert [text and json.loads(text)["reason"] for text in batch["rejected_B"]] == ["", "no_face", ""]
+    level_B = batch["clip_BTHWC"].mean(axis=(1, 2, 3, 4))
+    assert np.all(np.abs(level_B - [grey(1), 0, grey(3)]) < 3)
+    with pytest.raises(ValueError, match=r"2\.mp4 cannot be used: no_face"):
+        read_held_out(videos, corpus.storage, config, positions_B=[1, 2], annotations=Faces())
+    with pytest.raises(ValueError, match="crops and masks that follow the face need the annotations"):
+        reader(corpus, config=config)
 
 
 def test_the_held_out_batch_is_always_the_same_and_never_skips(corpus):

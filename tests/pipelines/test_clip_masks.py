@@ -208,7 +208,7 @@ def test_the_stream_is_one_of_its_annotations_too_and_refuses_those_of_other_dat
         stream_of(catalog, config)
     plain = replace(config, sample=replace(SAMPLE, mask=MaskConfig("tube", 0.5)))
     assert stream_of(catalog, plain).fingerprint.startswith("of-the-fake:train:")
-    with pytest.raises(ValueError, match="no effect on plain masks"):
+    with pytest.raises(ValueError, match="no effect where neither crops nor masks"):
         stream_of(catalog, plain, corpus.annotations())
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipelines.clips import ClipConfig, central_frame_indices, frame_indices, too_short
+from pipelines.clips import ClipConfig, Span, central_frame_indices, frame_indices, too_short
 from pipelines.quarantine import Reason, SampleError
 
 
@@ -25,6 +25,32 @@ def test_a_training_clip_is_a_window_of_evenly_spaced_frames_inside_the_video():
 def test_every_window_that_fits_is_drawn_and_no_other():
     starts = {int(frame_indices(70, 25.0, ClipConfig(), rng(seed))[0]) for seed in range(300)}
     assert starts == set(range(7))  # 70 - 16 x 4 = 6 is the last start, as in VideoMAE
+
+
+@pytest.mark.parametrize(
+    ("span", "starts"),
+    [
+        (Span(0, 100), range(37)),
+        (Span(20, 90), range(20, 27)),
+        (Span(20, 84), [20]),
+        (Span(30, 60), range(31)),
+        (Span(70, 75), range(11, 37)),
+        (Span(95, 100), [36]),
+    ],
+)
+def test_a_clip_lies_within_a_span_or_holds_as_much_of_it_as_it_can(span, starts):
+    drawn = {int(frame_indices(100, 25.0, ClipConfig(), rng(seed), span=span)[0]) for seed in range(400)}
+    assert drawn == set(starts)
+    central = central_frame_indices(100, 25.0, ClipConfig(), span=span)
+    assert len(set(central)) == 16
+    assert abs(central[0] + central[-1] + 1 - sum(span)) <= 1 or central[-1] == 99
+
+
+def test_a_span_does_not_change_what_becomes_of_a_short_video():
+    for config in (ClipConfig(), ClipConfig(short="loop")):
+        expected = frame_indices(30, 25.0, config, rng())
+        assert np.array_equal(frame_indices(30, 25.0, config, rng(), span=Span(12, 20)), expected)
+        assert np.array_equal(central_frame_indices(30, 25.0, config, span=Span(12, 20)), expected)
 
 
 @pytest.mark.parametrize("num_frames", [61, 62, 63, 64])

@@ -15,8 +15,13 @@ import pytest
 
 from models.tokens import PRETRAINING_BATCH, check_batch
 from pipelines import video_stream
+from pipelines.alignment import AlignConfig
+from pipelines.au_masks import AUMaskConfig
+from pipelines.storage import Storage
 from pipelines.stream import SampleStream, batches
+from pipelines.track_file import VideoFaces
 from pipelines.video_stream import VideoStreamConfig, eligible_videos, judged_videos
+from tests.pipelines.face_samples import faces, track, write_annotations
 from tests.pipelines.stream_corpus import SAMPLE, Deadly, FakeCatalog, Locked, grey, with_column, write_corpus
 
 VIDEOS = 37
@@ -165,7 +170,7 @@ def test_only_usable_videos_of_the_split_belong_to_an_epoch(corpus):
     stream = stream_of(mixed)
     assert (stream.num_samples, stream.samples_per_epoch) == (VIDEOS, VIDEOS - 3)
     planned_GB = stream.plan(0, np.zeros(VIDEOS, bool), Plan())
-    usable = eligible_videos(mixed, "train", SAMPLE.clip)["sample_id"].to_numpy()
+    usable = eligible_videos(mixed, "train", SAMPLE)["sample_id"].to_numpy()
     assert sorted(usable[planned_GB[planned_GB >= 0]]) == sorted(set(range(VIDEOS)) - {0, 1, 5})
     with pytest.raises(ValueError, match=r"the splits \['test', 'train'\]"):
         stream_of(mixed, split="dev")
@@ -175,7 +180,7 @@ def test_videos_that_the_clip_policy_drops_belong_to_no_epoch_and_are_named(corp
     clip = SAMPLE.clip
     span = (clip.frames - 1) * clip.stride + 1
     mixed = with_column(with_column(corpus, "frames", {3: span - 1, 4: span}), "status", {5: "decode"})
-    drop = replace(clip, short="drop")
+    drop = replace(SAMPLE, clip=replace(clip, short="drop"))
     assert set(eligible_videos(mixed, "train", drop)["sample_id"].to_pylist()) == set(range(VIDEOS)) - {3, 5}
     judged = judged_videos(mixed, drop).to_pylist()
     assert [(row["sample_id"], row["status"]) for row in judged if row["status"] != "ok"] == [
@@ -183,7 +188,31 @@ def test_videos_that_the_clip_policy_drops_belong_to_no_epoch_and_are_named(corp
         (5, "decode"),
     ]
     assert judged[3]["detail"] == f"{span - 1} frames"
-    assert judged_videos(mixed, clip)["status"].to_pylist().count("ok") == VIDEOS - 1
+    assert judged_videos(mixed, SAMPLE)["status"].to_pylist().count("ok") == VIDEOS - 1
+
+
+def test_videos_without_a_face_belong_to_no_epoch_and_are_named_where_crops_follow_the_face(tmp_path):
+    catalog = with_column(write_corpus(tmp_path, 6), "status", {5: "decode"})
+    found = [faces("0.mp4", track()), faces("1.mp4"), faces("2.mp4", track())]
+    later = [VideoFaces("3.mp4", "timeout", "slow", []), faces("4.mp4", track())]
+    annotations = write_annotations(Storage(tmp_path / "faces"), [found, later])
+    catalog = replace(catalog, fingerprint=annotations.catalog_fingerprint)
+    follows = replace(SAMPLE, crop=AlignConfig(size=36))
+    judged = judged_videos(catalog, follows, annotations).to_pylist()
+    assert [(row["status"], row["detail"]) for row in judged] == [
+        ("ok", ""),
+        ("no_face", "12 frames"),
+        ("ok", ""),
+        ("timeout", "slow"),
+        ("ok", ""),
+        ("decode", ""),
+    ]
+    stream = video_stream.stream_of(catalog, replace(CONFIG, sample=follows), annotations)
+    assert (stream.num_samples, stream.samples_per_epoch) == (6, 3)
+    masked = replace(SAMPLE, mask=AUMaskConfig(ratio=0.5))
+    assert len(eligible_videos(catalog, "train", masked, annotations)) == 5, "a mask does without a face"
+    with pytest.raises(ValueError, match="crops and masks that follow the face need the annotations"):
+        video_stream.stream_of(catalog, replace(CONFIG, sample=follows))
 
 
 def test_membership_of_batches_does_not_depend_on_the_number_of_workers(corpus):
