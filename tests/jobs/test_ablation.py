@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from jobs.parts.ablation import probe
-from jobs.parts.ablation_config import ARMS, BASELINE, UNTRAINED
+from jobs.parts.ablation_config import ARMS, BASELINE, UNTRAINED, AblationConfig
 from jobs.parts.ablation_report import draw_scores, show
 from jobs.parts.ablation_scores import count, describe, differences
 from jobs.parts.view_features import read_views, unit_features, view_table
@@ -32,7 +32,7 @@ def corpus(tmp_path_factory) -> take_corpus.TakeCorpus:
     return take_corpus.render(tmp_path_factory.mktemp("takes"), config)
 
 
-def tiny(seeds: int = 2):
+def tiny(seeds: int = 2) -> AblationConfig:
     config = RECIPES["nano"]()
     sample = take_corpus.SAMPLE
     model = replace(config.pretrain.model, geometry=sample.geometry)
@@ -133,7 +133,7 @@ def test_a_video_without_a_face_has_no_units(corpus):
 
 
 def test_two_arms_of_the_same_weights_do_not_differ_and_the_chart_is_drawn(corpus, capsys):
-    config = tiny()
+    config = tiny(seeds=1)
     encoders = {}
     for seed in range(config.seeds):
         torch.manual_seed(seed)
