@@ -1,13 +1,14 @@
 #!/usr/bin/env python
 """Compare what MAURA adds to VideoMAE on the views of MEAD: masks that keep an active action unit, and the
-reconstruction of another view. Every arm is pre-trained with several seeds; a linear probe on frozen features tells
-emotions of unseen subjects from every view.
+reconstruction of another view. Every arm is pre-trained with several seeds; a linear probe tells emotions from frozen
+features, in every view, of subjects that it was not trained on (the encoder saw them, without labels).
 
     python jobs/ablate_mead.py
     python jobs/ablate_mead.py --seeds 2 --pretrain.passes-per-epoch 8
     python jobs/ablate_mead.py maura --pretrain.corpus.name mead --pretrain.corpus.root s3://bucket/mead
 
-The same command again finds finished runs and goes on with the others. The last line on stdout is one JSON object.
+The same command again finds finished runs and goes on with the others, or prints what it found when all is done. The
+last line on stdout is one JSON object.
 """
 
 import sys

@@ -39,15 +39,19 @@ class Config(Generic[Corpus]):
     in ~/semblance."""
     contact_sheet: Path | None = None
     """Draw a sample into this file (.png, .jpg) instead of rendering a corpus: people and emotions, of mead actors and
-    cameras. Of the corpus options the seed alone counts."""
+    cameras. Of the corpus options the seed alone has an effect."""
     num_cpus: int | None = None
     """CPUs of a private Ray; None: the machine. Ignored on a cluster."""
 
     def __post_init__(self) -> None:
         if self.contact_sheet is not None and self.contact_sheet.suffix not in (".png", ".jpg", ".jpeg"):
             raise ValueError(f"contact_sheet={self.contact_sheet} must end in .png, .jpg or .jpeg")
-        if self.contact_sheet is not None and self.output is not None:
-            raise ValueError("output has no effect with contact_sheet; leave one of them out")
+        if self.contact_sheet is None:
+            return
+        if self.output is not None or self.num_cpus is not None:
+            raise ValueError("output and num_cpus have no effect with contact_sheet; leave them out")
+        if self.corpus != type(self.corpus)(seed=self.corpus.seed):
+            raise ValueError("of the corpus options only seed has an effect with contact_sheet; leave the others out")
 
 
 def main() -> None:

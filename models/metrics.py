@@ -30,9 +30,6 @@ def unweighted_average_recall(confusion_CC: np.ndarray) -> np.ndarray:
     return recall_C.sum(-1) / np.maximum((true_C > 0).sum(-1), 1)
 
 
-def bootstrap_counts(confusion_SACC: np.ndarray, *, draws: int, seed: int) -> np.ndarray:
-    """Confusion matrices [draws, A..., C, C] of subjects drawn with replacement from those of the first axis."""
-    num_subjects = len(confusion_SACC)
-    rng = np.random.default_rng(seed)
-    times_DS = rng.multinomial(num_subjects, np.full(num_subjects, 1 / num_subjects), size=draws)
-    return np.tensordot(times_DS, confusion_SACC, axes=1)
+def bootstrap_weights(num_items: int, *, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """How often each of the items is drawn, with replacement and as many as there are, int64 [draws, items]."""
+    return rng.multinomial(num_items, np.full(num_items, 1 / num_items), size=draws)

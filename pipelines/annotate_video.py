@@ -50,7 +50,7 @@ class AnnotateConfig:
 
     @property
     def small_faces(self) -> bool:
-        """Faces that are small in a large frame are looked for: the largest face of a video is none."""
+        """Faces that are small in a large frame are looked for: where one face is wanted it is taken to be larger."""
         return self.faces == "all" and self.max_faces > 1
 
 

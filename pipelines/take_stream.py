@@ -100,26 +100,11 @@ def take_rows(catalog: Catalog, split: str, choice: TakeChoice, sample: TakeSamp
         ValueError: nothing is chosen.
     """
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     from pipelines.batch_reader import VIDEO_COLUMNS
-    from pipelines.takes import take_table
 
-    takes = take_table(catalog, choice.takes).table
-    views_N = (takes["video_ids"].combine_chunks().flatten().to_numpy().reshape(takes.num_rows, -1) >= 0).sum(1)
-    chosen = pc.and_(
-        pc.and_(pc.equal(takes["split"], split), pc.is_in(takes["level"], value_set=pa.array(choice.levels))),
-        pa.array(views_N >= (2 if sample.target_views == "other" else 1)),
-    )
-    if choice.without_fold is not None:
-        chosen = pc.and_(chosen, pc.not_equal(takes["fold"], choice.without_fold))
-    num_takes, splits = takes.num_rows, sorted(set(takes["split"].to_pylist()))
-    takes = takes.filter(chosen)
-    if not takes.num_rows:
-        raise ValueError(
-            f"split={split!r} has no take of levels={choice.levels} with the views that target_views="
-            f"{sample.target_views} asks for; the catalog has takes in {splits}"
-        )
+    fewest_views = 2 if sample.target_views == "other" else 1
+    takes, num_takes = chosen_takes(catalog, split, choice, fewest_views=fewest_views)
     ids_V = takes["video_ids"].combine_chunks().flatten().to_numpy()
     videos = catalog.table.select(VIDEO_COLUMNS).take(pa.array(np.maximum(ids_V, 0))).combine_chunks()
     videos = videos.set_column(0, "sample_id", pa.array(np.where(ids_V < 0, PADDING, ids_V)))
@@ -128,3 +113,33 @@ def take_rows(catalog: Catalog, split: str, choice: TakeChoice, sample: TakeSamp
         len(ids_V) // takes.num_rows,
     )
     return pa.table({"sample_id": takes["take_id"], "videos": per_take}), num_takes
+
+
+def chosen_takes(catalog: Catalog, split: str, choice: TakeChoice, *, fewest_views: int) -> tuple[pa.Table, int]:
+    """The takes of a split (pipelines.takes.SCHEMA) that are chosen and have as many views; and how many takes the
+    catalog has.
+
+    Raises:
+        ValueError: nothing is chosen.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from pipelines.takes import take_table
+
+    takes = take_table(catalog, choice.takes).table
+    views_N = (takes["video_ids"].combine_chunks().flatten().to_numpy().reshape(takes.num_rows, -1) >= 0).sum(1)
+    chosen = pc.and_(
+        pc.and_(pc.equal(takes["split"], split), pc.is_in(takes["level"], value_set=pa.array(choice.levels))),
+        pa.array(views_N >= fewest_views),
+    )
+    if choice.without_fold is not None:
+        chosen = pc.and_(chosen, pc.not_equal(takes["fold"], choice.without_fold))
+    found = takes.filter(chosen)
+    if not found.num_rows:
+        splits = sorted(set(takes["split"].to_pylist()))
+        raise ValueError(
+            f"split={split!r} has no take of levels={choice.levels} with {fewest_views} views or more; the catalog has "
+            f"takes in {splits}"
+        )
+    return found, takes.num_rows

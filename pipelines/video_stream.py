@@ -90,7 +90,8 @@ def eligible_videos(
 
 def judged_videos(catalog: Catalog, sample: SampleConfig, annotations: Annotations | None = None) -> pa.Table:
     """The catalog's table with the status of files that are fine and cannot make a sample: too_short where the clip
-    drops them; where the crop follows the face no_face, or why the annotations (of this catalog) could not tell."""
+    drops them; where the crop follows the face no_face, if fewer frames show one than a clip has, or why the
+    annotations (of this catalog) could not tell."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -104,9 +105,18 @@ def judged_videos(catalog: Catalog, sample: SampleConfig, annotations: Annotatio
         return table
     faces = annotations.videos
     rows = pc.index_in(table["uri"], value_set=faces["uri"])  # of unusable videos none
-    status, detail = (pc.take(faces[name], rows) for name in ("status", "detail"))
-    faceless = pc.fill_null(pc.not_equal(status, OK), False)
-    return _rejected(table, faceless, status, pc.if_else(pc.equal(detail, ""), found, detail))
+    status, detail, shown = (pc.take(faces[name], rows) for name in ("status", "detail", "frames_with_face"))
+    table = _rejected(table, _true(pc.not_equal(status, OK)), status, pc.if_else(pc.equal(detail, ""), found, detail))
+    share = pc.binary_join_element_wise(pc.cast(shown, pa.string()), "of", found, "show a face", " ")
+    enough = pc.min_element_wise(table["frames"], sample.clip.frames)
+    return _rejected(table, _true(pc.less(shown, enough)), str(Reason.no_face), share)
+
+
+def _true(chosen: pa.Array) -> pa.Array:
+    """Null, of videos without annotations, is not."""
+    import pyarrow.compute as pc
+
+    return pc.fill_null(chosen, False)
 
 
 def _rejected(table: pa.Table, chosen: pa.Array, status: pa.Array | str, detail: pa.Array) -> pa.Table:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cluster.preflight import cluster_capacity
 from cluster.runtime import print_result, ray_session
-from cluster.trainer import fit
 from jobs.config import to_json
 from jobs.parts.ablation_config import BASELINE, UNITS, UNTRAINED, AblationConfig
 from jobs.parts.command_line import Command
-from jobs.parts.pretraining import TRAINING_SPLIT, check_same_run, run_name, training_run
-from pipelines.corpora.mead import EMOTIONS
-from pipelines.storage import Storage
+from jobs.parts.pretraining import TRAINING_SPLIT, finished_result, run_name, train
+from pipelines.corpora.mead import VIEWS
+from pipelines.progress import progress
+from pipelines.storage import ObjectMissing, Storage
 from pipelines.storage import home as default_home
 
 if TYPE_CHECKING:
@@ -27,13 +27,18 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SCORES, PICTURE = "scores.json", "scores.png"
+CONFIG, PICTURE = "ablation.json", "scores.png"
+
+Runs = dict[tuple[str, int], str]
+"""Run directories by arm and seed."""
 
 
 def ablate(command: Command[AblationConfig]) -> None:
-    """Pre-trains what is missing, probes everything, draws scores.png and prints the result as the last line.
+    """Pre-trains what is missing, probes everything, draws scores.png and prints the result as the last line. A
+    finished ablation is found again.
 
-    Raises ValueError for a video that cannot be used, and what `cluster.trainer.fit` raises.
+    Raises ValueError for takes that cannot be compared, a video that cannot be used, or a name that belongs to another
+    config, and what `cluster.trainer.fit` raises.
     """
     from jobs.parts.ablation_report import draw_scores, show
     from jobs.parts.takes import prepare_takes
@@ -43,40 +48,82 @@ def ablate(command: Command[AblationConfig]) -> None:
     home = Storage(command.home) if command.home else default_home()
     with ray_session():
         uri, catalog, annotations = prepare_takes(config.pretrain.corpus, home)
-        runs = train_arms(config, uri, catalog, annotations, home)
-    name = command.name or run_name(config.pretrain, fingerprint_of(catalog, annotations))
-    place = home.child("ablations", name)
-    encoders = load_encoders(config, runs)
-    result = probe(config, encoders, catalog, annotations)
-    recorded = result | {"catalog": catalog.fingerprint, "pretrain": to_json(config.pretrain)}
-    place.write(SCORES, json.dumps(recorded, indent=1).encode())
-    place.write(PICTURE, draw_scores(result))
+        identity = {
+            "pretrain": to_json(config.pretrain.learning()),
+            "seeds": config.seeds,
+            "data": fingerprint_of(catalog, annotations),
+        }
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:10]
+        place = home.child("ablations", command.name or f"{config.recipe}-{digest}")
+        _claim(place, identity)
+        result = finished_result(place)
+        if result is None:
+            table = comparable_views(config, catalog)
+            runs = train_arms(config, uri, catalog, annotations, home)
+    if result is None:
+        encoders = load_encoders(config, runs)
+        result = probe(config, encoders, table, catalog, annotations)
+        place.write(PICTURE, draw_scores(result))
+        names = {f"{arm}, seed {seed}": directory for (arm, seed), directory in runs.items()}
+        result |= {"directory": place.uri, "picture": place.full(PICTURE), "runs": names}
     show(result)
-    print_result({**result, "scores": place.full(SCORES), "picture": place.full(PICTURE)})
+    print_result(result, place)
+
+
+def _claim(place: Storage, identity: dict[str, Any]) -> None:
+    """Raises ValueError when the place holds another ablation."""
+    try:
+        found = json.loads(place.read(CONFIG))
+    except ObjectMissing:
+        place.write(CONFIG, json.dumps(identity, indent=1).encode())
+        return
+    if changed := sorted(name for name, value in identity.items() if found.get(name) != value):
+        raise ValueError(f"{place.uri} holds an ablation with other {', '.join(changed)}: give this one another --name")
+
+
+def comparable_views(config: AblationConfig, catalog: Catalog) -> ViewTable:
+    """The videos of the takes that every arm is trained on. Known before any is.
+
+    Raises ValueError where takes of a single view would be seen by some arms only, or subjects do not suffice.
+    """
+    from jobs.parts.view_features import view_table
+    from models.probes import check_folds
+    from pipelines.take_stream import chosen_takes
+
+    choice = config.pretrain.choice
+    takes, _ = chosen_takes(catalog, TRAINING_SPLIT, choice, fewest_views=2)
+    some, _ = chosen_takes(catalog, TRAINING_SPLIT, choice, fewest_views=1)
+    if alone := set(some["take_id"].to_pylist()) - set(takes["take_id"].to_pylist()):
+        uris = [uri for take in some.to_pylist() if take["take_id"] in alone for uri in take["uris"] if uri]
+        raise ValueError(
+            f"{len(alone)} takes have a single view, so arms with another view as the target cannot learn from them; "
+            f"name them in the list of pretrain.corpus.exclude: {', '.join(sorted(uris))}"
+        )
+    table = view_table(catalog, takes)
+    check_folds(table.subject_N, table.fold_N)
+    return table
 
 
 def train_arms(
     config: AblationConfig, catalog_uri: str, catalog: Catalog, annotations: Annotations, home: Storage
-) -> dict[tuple[str, int], str]:
-    """The run directories by arm and seed; a run that is finished is found, an unfinished one goes on. Ray is up."""
+) -> Runs:
+    """A run that is finished is found, an unfinished one goes on. Ray must be up."""
     from jobs.parts.take_pretraining import TakePretraining
 
-    directories = {}
-    runs = list(config.runs())
+    directories, runs = {}, list(config.runs())
     for number, (arm, seed, pretrain) in enumerate(runs, start=1):
         work = TakePretraining(pretrain, catalog_uri, catalog, annotations)
         name = run_name(pretrain, work.fingerprint)
         directory = home.child("runs", name)
-        check_same_run(directory, pretrain)
         logger.info("run %d of %d: %s with seed %d", number, len(runs), arm, seed)
-        done = fit(training_run(pretrain, work, name, directory.uri, cluster_capacity()))
-        if not done.is_finished:
-            raise ValueError(f"{directory.uri} was stopped at step {done.steps}; the same command goes on")
+        result = train(pretrain, work, name, directory)
+        if not result["is_finished"]:
+            raise ValueError(f"{directory.uri} was stopped at step {result['steps']}; the same command goes on")
         directories[arm, seed] = directory.uri
     return directories
 
 
-def load_encoders(config: AblationConfig, runs: dict[tuple[str, int], str]) -> dict[tuple[str, int], VideoEncoder]:
+def load_encoders(config: AblationConfig, runs: Runs) -> dict[tuple[str, int], VideoEncoder]:
     """Encoders by arm and seed, the untrained ones among them: the weights that the arms of a seed began with."""
     import torch
 
@@ -94,32 +141,37 @@ def load_encoders(config: AblationConfig, runs: dict[tuple[str, int], str]) -> d
 def probe(
     config: AblationConfig,
     encoders: dict[tuple[str, int], VideoEncoder],
+    table: ViewTable,
     catalog: Catalog,
     annotations: Annotations,
 ) -> dict[str, Any]:
-    """Scores of every arm, of the known action units as a measure of what a probe can reach, and their differences
+    """Scores of every arm, of the annotated action units as a measure of what a probe can reach, and their differences
     from the baseline. Prediction is across folds of subjects."""
     from jobs.parts.ablation_scores import describe, differences
-    from jobs.parts.view_features import encode_views, read_views, unit_features, view_table
+    from jobs.parts.view_features import encode_views, read_views, unit_features
 
-    sample = config.pretrain.sample()
-    table = view_table(catalog, _takes(config, catalog))
-    logger.info("features of %d videos by %d encoders", len(table.videos), len(encoders))
-    features = encode_views(encoders, read_views(table, catalog, annotations, sample))
-    counts = {
-        arm: np.stack([_count(features[arm, seed], table) for seed in range(config.seeds)])
-        for arm in dict.fromkeys(arm for arm, _ in encoders)
-    }
+    with progress(f"features by {len(encoders)} encoders", len(table.videos)) as advance:
+        clips = read_views(table, catalog, annotations, config.pretrain.sample())
+        features = encode_views(encoders, clips, advance)
+    runs: dict[str, list[np.ndarray]] = {}
+    with progress("probing", len(encoders)) as advance:
+        for (arm, _), features_NC in features.items():
+            runs.setdefault(arm, []).append(_count(features_NC, table))
+            advance(1)
+    counts = {arm: np.stack(counted) for arm, counted in runs.items()}
     counts[UNITS] = _count(unit_features(table, annotations), table)[None]
+    views = [VIEWS[view] for view in np.unique(table.view_N)]
     return {
         "recipe": config.recipe,
-        "arms": {arm: describe(counts_RSVCC) for arm, counts_RSVCC in counts.items()},
+        "arms": {arm: describe(counts_RSVCC, views) for arm, counts_RSVCC in counts.items()},
         f"above_{BASELINE}": differences(counts, BASELINE),
-        "chance_uar": 1 / len(EMOTIONS),
+        "chance_uar": 1 / len(np.unique(table.emotion_N)),
+        "levels": list(config.pretrain.choice.levels),
         "subjects": len(np.unique(table.subject_N)),
         "videos": len(table.videos),
         "seeds": config.seeds,
-        "protocol": "transductive: pre-trained on the subjects that are probed, without their labels",
+        "protocol": "transductive",
+        "is_finished": True,
     }
 
 
@@ -129,16 +181,3 @@ def _count(features_NC: np.ndarray, table: ViewTable) -> np.ndarray:
 
     predicted_N = predict_by_folds(features_NC, table.emotion_N, table.subject_N, table.fold_N)
     return count(predicted_N, table.emotion_N, table.view_N, table.subject_N)
-
-
-def _takes(config: AblationConfig, catalog: Catalog) -> Any:
-    """The takes that the arms were trained on; all views of them."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    from pipelines.takes import take_table
-
-    choice = config.pretrain.choice
-    takes = take_table(catalog, choice.takes).table
-    levels = pc.is_in(takes["level"], value_set=pa.array(choice.levels))
-    return takes.filter(pc.and_(pc.equal(takes["split"], TRAINING_SPLIT), levels))

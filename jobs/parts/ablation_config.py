@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 import tyro
 
 from jobs.parts.mead_config import MeadPretrainConfig
+from pipelines.au_masks import DEFAULT_DILATION
 
 BASELINE, UNTRAINED = "videomae", "random init"
-UNITS = "known action units"
-"""Their mean scores instead of features: what a probe could reach."""
+UNITS = "annotated action units"
+"""Their mean scores over a whole video instead of features: what a probe could reach, as far as they are true."""
 ARMS: dict[str, dict[str, str]] = {
     BASELINE: {"target_views": "same", "keep": "nothing"},
     "MAU": {"target_views": "same", "keep": "unit"},
@@ -35,8 +36,11 @@ class AblationConfig:
     def __post_init__(self) -> None:
         if self.seeds < 1:
             raise ValueError(f"seeds={self.seeds} must be at least 1")
-        if self.pretrain.stop_at_step is not None or self.pretrain.overfit is not None:
-            raise ValueError("pretrain.stop_at_step and pretrain.overfit would compare unfinished arms; leave them out")
+        for name in ("stop_at_step", "overfit", "init_from"):
+            if getattr(self.pretrain, name) is not None:
+                raise ValueError(f"pretrain.{name} would leave nothing to compare; leave it out")
+        if self.pretrain.choice.without_fold is not None:
+            raise ValueError("pretrain.choice.without_fold: all folds are probed, so all are trained on; leave it out")
         for name, value, own in (
             ("seed", self.pretrain.seed, 0),
             ("target_views", self.pretrain.target_views, "other"),
@@ -44,10 +48,13 @@ class AblationConfig:
         ):
             if value != own:
                 raise ValueError(f"pretrain.{name}={value} has no effect: every arm has its own; leave it out")
+        list(self.runs())
 
     def runs(self) -> Iterator[tuple[str, int, MeadPretrainConfig]]:
         """Arm, seed and config of all that is pre-trained, seed by seed."""
         for seed in range(self.seeds):
             for arm, values in ARMS.items():
-                mask = replace(self.pretrain.mask, keep=values["keep"])
+                keeps_unit = values["keep"] == "unit"
+                dilation = self.pretrain.mask.dilation if keeps_unit else DEFAULT_DILATION
+                mask = replace(self.pretrain.mask, keep=values["keep"], dilation=dilation)
                 yield arm, seed, replace(self.pretrain, seed=seed, mask=mask, target_views=values["target_views"])

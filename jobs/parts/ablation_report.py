@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jobs.parts.ablation_config import BASELINE, UNITS
-from pipelines.corpora.mead import VIEWS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,14 +24,15 @@ def show(result: dict[str, Any]) -> None:
     from rich.table import Table
 
     console = Console(stderr=True, width=None if sys.stderr.isatty() else _LOG_COLUMNS)
+    views = _views(result)
     for metric, title in METRIC_NAMES.items():
         table = Table(title=f"{title} of a linear probe, percent", caption=_caption(result))
         table.add_column("")
-        for name in ("mean", f"above {BASELINE}", *(view.replace("_", " ") for view in VIEWS)):
+        for name in ("mean", f"above {BASELINE}", *(view.replace("_", " ") for view in views)):
             table.add_column(name, justify="right", no_wrap=True)
         for arm, scores in result["arms"].items():
-            views = (f"{100 * scores['views'][view][metric]:.1f}" for view in VIEWS)
-            table.add_row(arm, _spread(scores[f"{metric}_runs"]), _difference(result, arm, metric), *views)
+            cells = (f"{100 * scores['views'][view][metric]:.1f}" for view in views)
+            table.add_row(arm, _spread(scores[f"{metric}_runs"]), _difference(result, arm, metric), *cells)
         console.print(table)
 
 
@@ -58,7 +58,7 @@ def draw_scores(result: dict[str, Any]) -> bytes:
 
 
 def _draw_runs(axes: Axes, result: dict[str, Any], metric: str, title: str) -> None:
-    """The runs of the encoders; what the known units reach lies far off and stands in the table beside."""
+    """The runs of the encoders; what the annotated units reach may lie far off and stands in the table beside."""
     for row, (arm, scores) in enumerate(result["arms"].items()):
         if arm == UNITS:
             continue
@@ -77,21 +77,28 @@ def _draw_runs(axes: Axes, result: dict[str, Any], metric: str, title: str) -> N
 
 
 def _draw_views(axes: Axes, result: dict[str, Any], metric: str) -> None:
-    score_AV = np.array([[scores["views"][v][metric] for v in VIEWS] for scores in result["arms"].values()])
+    views = _views(result)
+    score_AV = np.array([[scores["views"][v][metric] for v in views] for scores in result["arms"].values()])
     axes.imshow(score_AV, aspect="auto", cmap="Blues", vmin=0, vmax=1)
     for (row, column), value in np.ndenumerate(score_AV):
         colour = "white" if value > 0.6 else INK
         axes.text(column, row, f"{100 * value:.1f}", ha="center", va="center", color=colour, fontsize=9)
-    axes.set_xticks(range(len(VIEWS)), [view.replace("_", " ") for view in VIEWS])
+    axes.set_xticks(range(len(views)), [view.replace("_", " ") for view in views])
     axes.tick_params(length=0, labelcolor=INK)
     axes.spines[:].set_visible(False)
     axes.set_title("per view", loc="left", fontsize=10)
 
 
+def _views(result: dict[str, Any]) -> list[str]:
+    return list(result["arms"][BASELINE]["views"])
+
+
 def _caption(result: dict[str, Any]) -> str:
+    levels = ", ".join(map(str, result["levels"]))
     return (
-        f"{result['videos']} videos of {result['subjects']} subjects, predicted across subject folds; "
-        f"{result['seeds']} seeds; chance UAR {100 * result['chance_uar']:.1f}; intervals are drawn over subjects"
+        f"{result['videos']} videos of {result['subjects']} subjects, levels {levels}; {result['seeds']} seeds; chance "
+        f"UAR {100 * result['chance_uar']:.1f}. Probes are tested on subjects they were not trained on; encoders saw "
+        "them, without labels. Intervals are drawn over subjects and seeds"
     )
 
 

@@ -1,7 +1,8 @@
 """The whole input stream on this machine, and what of its CPU time is Ray's.
 
 Every micro-batch tells how much CPU time its decode process spent reading it; the rest of all that the processes spent
-is Ray's: scheduling, moving blocks, its daemons. Both come from the same seconds of one run, for rates of a shared
+is Ray's: scheduling, moving blocks, its daemons (and the consumer's loop; what Ray's threads do in a decode process
+while it reads counts as reading). Both come from the same seconds of one run, for rates of a shared
 machine differ by more from minute to minute than what is asked for. The daemons cost the same whether little or much
 is read, so Ray's share of a clip is smallest in the empty stream, where clips are many a second.
 """

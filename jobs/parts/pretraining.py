@@ -72,19 +72,24 @@ def pretrain(command: Command[Config], prepare: Callable[[Config, Storage], Pret
         work = prepare(config, home)
         name = command.name or run_name(config, work.fingerprint)
         run_directory = home.child("runs", name)
-        check_same_run(run_directory, config)
-        result = finished_result(run_directory)
-        if result is not None:
-            logger.info("run %s is finished; this is its result", name)
-        else:
-            run = training_run(config, work, name, run_directory.uri, cluster_capacity())
-            unusable = work.unusable()
-            record_unusable(unusable, run_directory)
-            work.describe_data(run_directory)
-            result = summarize(fit(run)) | {"unusable": len(unusable)}
+        result = train(config, work, name, run_directory)
     if result.get("is_finished") and "psnr_model" not in result:
         result |= work.draw_pictures(run_directory)
     print_result(result, run_directory if result["is_finished"] else None)
+
+
+def train(config: RunConfig, work: Pretraining, name: str, run_directory: Storage) -> dict[str, Any]:
+    """Trains, or resumes, or finds the run finished. Ray must be up. Raises as `pretrain`."""
+    check_same_run(run_directory, config)
+    result = finished_result(run_directory)
+    if result is not None:
+        logger.info("run %s is finished; this is its result", name)
+        return result
+    run = training_run(config, work, name, run_directory.uri, cluster_capacity())
+    unusable = work.unusable()
+    record_unusable(unusable, run_directory)
+    work.describe_data(run_directory)
+    return summarize(fit(run)) | {"unusable": len(unusable)}
 
 
 def run_name(config: RunConfig, fingerprint: str) -> str:

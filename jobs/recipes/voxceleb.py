@@ -136,11 +136,12 @@ def wild() -> PretrainConfig:
     """MAE-DFER's run on your own videos of any size, with crops that follow the face wherever it is in the frame.
     No paper row: the paper's videos come cropped to faces.
 
-    Of the square around the main face, 180x180, training sees a random 160x160, half of the time mirrored; a video in
-    which no face was found is left out and named. Where frame rates differ say `--clip.sampling seconds`.
-    Cost: about 7 h for as many clips as VoxCeleb2 has, after the search for faces.
+    Of the square around the main face, 180x180, training sees a random 160x160, half of the time mirrored; a video that
+    shows a face in fewer frames than a clip has is left out and named. Where frame rates differ say
+    `--clip.sampling seconds`. Cost: about 7 h for as many clips as VoxCeleb2 has, after the search for faces.
     `python jobs/build_catalog.py --corpus folder --root ~/videos`, which prints the address of the catalog;
-    `python jobs/annotate_faces.py --catalog ~/semblance/catalogs/folder-....parquet`;
+    `python jobs/annotate_faces.py --catalog ~/semblance/catalogs/folder-....parquet`, with `--faces all` where a face
+    may be smaller than a sixth of the frame's longer side;
     `python jobs/pretrain_voxceleb.py wild --corpus.name folder --corpus.root ~/videos`
     """
     return replace(mae_dfer_base(), recipe="wild", crop=AlignConfig(size=180))

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from jobs.parts.ablation import probe
+from cluster.config import WorkersConfig
+from jobs.parts.ablation import ablate, comparable_views, probe
 from jobs.parts.ablation_config import ARMS, BASELINE, UNTRAINED, AblationConfig
 from jobs.parts.ablation_report import draw_scores, show
 from jobs.parts.ablation_scores import count, describe, differences
+from jobs.parts.command_line import Command
+from jobs.parts.mead_config import MeadCorpusConfig
 from jobs.parts.view_features import read_views, unit_features, view_table
 from jobs.recipes.mead_ablation import RECIPES
 from models.weights import build_model
+from pipelines.au_masks import AUMaskConfig
 from pipelines.corpora.mead import EMOTIONS, VIEWS
+from pipelines.storage import Storage
 from pipelines.synthetic.config import MeadConfig
 from pipelines.take_reader import read_held_out
 from pipelines.take_stream import TakeChoice, take_rows
@@ -59,18 +66,33 @@ def test_arms_differ_in_masks_and_targets_and_nothing_else(recipe):
     assert len(runs) == len(ARMS) * config.seeds == 20
     for arm, seed, run in runs:
         assert {"target_views": run.target_views, "keep": run.mask.keep} == ARMS[arm] and run.seed == seed
-        mask = replace(run.mask, keep="unit")
+        mask = replace(run.mask, keep="unit", dilation=config.pretrain.mask.dilation)
         assert replace(run, seed=0, mask=mask, target_views="other") == config.pretrain
 
 
 @pytest.mark.parametrize(
     ("changed", "problem"),
-    [({"seed": 3}, "seed=3"), ({"target_views": "any"}, "target_views=any"), ({"stop_at_step": 2}, "stop_at_step")],
+    [
+        ({"seed": 3}, "seed=3"),
+        ({"target_views": "any"}, "target_views=any"),
+        ({"mask": AUMaskConfig(keep="nothing")}, "mask.keep=nothing"),
+        ({"stop_at_step": 2}, "stop_at_step"),
+        ({"overfit": 2}, "overfit"),
+        ({"init_from": "run"}, "init_from"),
+        ({"choice": TakeChoice(without_fold=0)}, "without_fold"),
+    ],
 )
-def test_values_that_every_arm_has_of_its_own_are_refused(changed, problem):
+def test_values_that_would_spoil_the_comparison_are_refused(changed, problem):
     config = RECIPES["nano"]()
     with pytest.raises(ValueError, match=problem):
         replace(config, pretrain=replace(config.pretrain, **changed))
+
+
+def test_only_masks_that_keep_a_unit_are_dilated():
+    config = RECIPES["nano"]()
+    mask = replace(config.pretrain.mask, dilation="square")
+    runs = replace(config, seeds=1, pretrain=replace(config.pretrain, mask=mask)).runs()
+    assert [run.mask.dilation == "square" for _, _, run in runs] == [False, True, False, True]
 
 
 def test_a_better_arm_lies_above_the_baseline_and_an_equal_one_does_not():
@@ -88,14 +110,38 @@ def test_a_better_arm_lies_above_the_baseline_and_an_equal_one_does_not():
         assert low < 0 < high
 
 
+def test_an_interval_knows_that_seeds_differ():
+    steady = {BASELINE: random_counts(0.5, runs=1).repeat(4, 0), "arm": random_counts(0.5, runs=1, seed=1).repeat(4, 0)}
+    strewn = dict(steady, arm=np.concatenate([random_counts(share, runs=1) for share in (0.3, 0.4, 0.6, 0.7)]))
+    widths = [np.subtract(*differences(counts, BASELINE)["arm"]["uar"][:0:-1]) for counts in (steady, strewn)]
+    assert widths[1] > 2 * widths[0]
+
+
 def test_a_headline_is_the_mean_of_the_views_and_of_the_runs():
-    counts = random_counts(0.7)
-    counts[:, :, VIEWS.index("top")] = 0
-    found = describe(counts)
-    assert found["views"]["top"] == {"f1": 0.0, "uar": 0.0}
+    found = describe(random_counts(0.7), list(VIEWS))
     for metric in ("f1", "uar"):
         assert found[metric] == pytest.approx(np.mean([found["views"][view][metric] for view in VIEWS]))
         assert found[metric] == pytest.approx(np.mean(found[f"{metric}_runs"])) and len(found[f"{metric}_runs"]) == 3
+
+
+def test_what_a_corpus_lacks_is_not_scored():
+    labels, views, subjects = np.array([0, 0, 4, 4]), np.array([2, 5, 2, 5]), np.array(["a", "a", "b", "b"])
+    perfect, wrong = (count(predicted, labels, views, subjects)[None] for predicted in (labels, 4 - labels))
+    assert perfect.shape == (1, 2, 2, 2, 2)
+    assert (describe(perfect, ["x", "y"])["f1"], describe(wrong, ["x", "y"])["uar"]) == (1.0, 0.0)
+
+
+def test_takes_that_only_some_arms_can_learn_from_are_named_before_any_is_trained(corpus):
+    catalog = corpus.catalog
+    assert len(comparable_views(tiny(), catalog).videos) == SUBJECTS * TAKES * len(VIEWS)
+    uris = np.array(catalog.table["uri"].to_pylist())
+    take = uris[0].split("/", 3)[3]
+    alone = uris[[uri.startswith("M001/") and uri.endswith(take) for uri in uris]]
+    status = ["empty" if uri in alone[1:] else "ok" for uri in uris]
+    field = catalog.table.schema.field("status")
+    table = catalog.table.set_column(catalog.table.schema.get_field_index("status"), field, [status])
+    with pytest.raises(ValueError, match=f"1 takes have a single view.*{alone[0]}"):
+        comparable_views(tiny(), replace(catalog, table=table))
 
 
 def test_every_view_of_every_take_is_read_as_the_held_out_loss_reads_it(corpus):
@@ -139,11 +185,36 @@ def test_two_arms_of_the_same_weights_do_not_differ_and_the_chart_is_drawn(corpu
         torch.manual_seed(seed)
         encoder = build_model(config.pretrain.model).encoder.eval()
         encoders |= {(UNTRAINED, seed): encoder, (BASELINE, seed): encoder}
-    result = probe(config, encoders, corpus.catalog, corpus.annotations())
-    assert list(result["arms"]) == [UNTRAINED, BASELINE, "known action units"]
+    table = comparable_views(config, corpus.catalog)
+    result = probe(config, encoders, table, corpus.catalog, corpus.annotations())
+    assert list(result["arms"]) == [UNTRAINED, BASELINE, "annotated action units"]
     assert result["arms"][UNTRAINED] == result["arms"][BASELINE]
     assert result["above_videomae"][UNTRAINED] == {"f1": [0.0, 0.0, 0.0], "uar": [0.0, 0.0, 0.0]}
     assert (result["subjects"], result["videos"]) == (SUBJECTS, SUBJECTS * TAKES * len(VIEWS))
     assert draw_scores(result).startswith(b"\x89PNG")
     show(result)
     assert "random init" in capsys.readouterr().err
+
+
+@pytest.mark.soak
+def test_a_finished_comparison_is_found_again_and_its_untrained_encoders_are_those_the_arms_began_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    base = tiny(seeds=1)
+    pretrain = replace(
+        base.pretrain,
+        corpus=MeadCorpusConfig(actors=6, takes_per_actor=2),
+        passes_per_epoch=1,
+        optimizer=replace(base.pretrain.optimizer, base_lr=0.0, min_lr=0.0, weight_decay=0.0),
+        workers=WorkersConfig(num_workers=1, cpus_per_worker=0.5),
+        held_out_clips=1,
+    )
+    command = Command(replace(base, pretrain=pretrain), name="tiny", home=str(tmp_path))
+    ablate(command)
+    first = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert len(first["runs"]) == len(ARMS) and Storage(first["picture"]).uri.endswith("scores.png")
+    assert first["arms"]["RA"] == first["arms"][UNTRAINED], "nothing was learned at a rate of zero"
+    ablate(command)
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == first
+    with pytest.raises(ValueError, match="other seeds"):
+        ablate(replace(command, config=replace(command.config, seeds=2)))

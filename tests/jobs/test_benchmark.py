@@ -6,13 +6,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 
+from jobs.parts import benchmark_stream
 from jobs.parts.benchmark_clips import FPS, FRAMES, SIZE, cut_clips, repeated_catalog
 from jobs.parts.benchmark_input import figures, per_sample_rates
-from jobs.parts.benchmark_stream import TimedReader
+from jobs.parts.benchmark_stream import TimedReader, stream_rate
 from pipelines.order import PADDING
 from pipelines.probe import probe
 from pipelines.sample import SampleConfig
@@ -50,6 +52,19 @@ def test_the_repeated_catalog_is_read_and_every_row_tells_its_cpu_time(clips, tm
     spent = time.process_time() - start
     assert read["sample_id_B"].tolist() == [0, 7] and not any(read["rejected_B"])
     assert 0 < padding["read_seconds_B"].sum() < read["read_seconds_B"].sum() < spent
+
+
+def test_what_reading_did_not_take_of_the_counted_seconds_is_rays(monkeypatch):
+    """Of 2 warm-up and 4 counted batches of 2 clips, each read in .5 s; all processes together spend 3 s a batch."""
+    batch = {"rejected_B": ["", ""], "read_seconds_B": np.array([0.25, 0.25])}
+    read: list[dict] = []
+    monkeypatch.setattr(benchmark_stream, "_timed_stream", lambda *_: MagicMock(num_samples=4))
+    monkeypatch.setattr(MagicMock, "streaming_split", lambda *_, **__: (None,), raising=False)
+    monkeypatch.setattr(benchmark_stream, "read_batches", lambda _: (read.append(batch) or batch for _ in range(9)))
+    monkeypatch.setattr(benchmark_stream, "cpu_seconds", lambda: {1: 2.0 * len(read), 2: 1.0 * len(read)})
+    found = stream_rate(None, decoder="pyav", actors=1, micro_batch=2, batches=4)
+    assert found["clips_per_cpu_second"] == pytest.approx(4 * 2 / (4 * 3))
+    assert found["ray_ms_per_clip"] == pytest.approx(1e3 * (3 - 0.5) / 2)
 
 
 def test_every_decoder_that_loads_is_measured_alone_and_in_the_per_sample_function(clips):

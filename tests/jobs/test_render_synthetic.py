@@ -44,4 +44,5 @@ def test_each_layout_has_its_own_options_and_an_unknown_one_is_named() -> None:
 def test_options_without_effect_and_wrong_names_are_refused(tmp_path: Path) -> None:
     assert "must end in .png" in run("--contact-sheet", str(tmp_path / "sheet.gif")).stderr
     assert "no effect" in run("--contact-sheet", str(tmp_path / "sheet.png"), "--output", str(tmp_path)).stderr
+    assert "only seed" in run("mead", "--contact-sheet", str(tmp_path / "s.png"), "--corpus.actors", "2").stderr
     assert not list(tmp_path.iterdir())

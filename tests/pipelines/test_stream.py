@@ -194,7 +194,8 @@ def test_videos_that_the_clip_policy_drops_belong_to_no_epoch_and_are_named(corp
 def test_videos_without_a_face_belong_to_no_epoch_and_are_named_where_crops_follow_the_face(tmp_path):
     catalog = with_column(write_corpus(tmp_path, 6), "status", {5: "decode"})
     found = [faces("0.mp4", track()), faces("1.mp4"), faces("2.mp4", track())]
-    later = [VideoFaces("3.mp4", "timeout", "slow", []), faces("4.mp4", track())]
+    glimpse = replace(track(), valid_T=np.arange(12) < SAMPLE.clip.frames - 1)
+    later = [VideoFaces("3.mp4", "timeout", "slow", []), faces("4.mp4", glimpse)]
     annotations = write_annotations(Storage(tmp_path / "faces"), [found, later])
     catalog = replace(catalog, fingerprint=annotations.catalog_fingerprint)
     follows = replace(SAMPLE, crop=AlignConfig(size=36))
@@ -204,11 +205,11 @@ def test_videos_without_a_face_belong_to_no_epoch_and_are_named_where_crops_foll
         ("no_face", "12 frames"),
         ("ok", ""),
         ("timeout", "slow"),
-        ("ok", ""),
+        ("no_face", f"{SAMPLE.clip.frames - 1} of 12 frames show a face"),
         ("decode", ""),
     ]
     stream = video_stream.stream_of(catalog, replace(CONFIG, sample=follows), annotations)
-    assert (stream.num_samples, stream.samples_per_epoch) == (6, 3)
+    assert (stream.num_samples, stream.samples_per_epoch) == (6, 2)
     masked = replace(SAMPLE, mask=AUMaskConfig(ratio=0.5))
     assert len(eligible_videos(catalog, "train", masked, annotations)) == 5, "a mask does without a face"
     with pytest.raises(ValueError, match="crops and masks that follow the face need the annotations"):
