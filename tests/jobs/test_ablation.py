@@ -205,7 +205,7 @@ def test_a_finished_comparison_is_found_again_and_its_untrained_encoders_are_tho
         base.pretrain,
         corpus=MeadCorpusConfig(actors=6, takes_per_actor=2),
         passes_per_epoch=1,
-        optimizer=replace(base.pretrain.optimizer, base_lr=0.0, min_lr=0.0, weight_decay=0.0),
+        optimizer=replace(base.pretrain.optimizer, base_lr=1e-30, min_lr=0.0, weight_decay=0.0),
         workers=WorkersConfig(num_workers=1, cpus_per_worker=0.5),
         held_out_clips=1,
     )
@@ -213,7 +213,7 @@ def test_a_finished_comparison_is_found_again_and_its_untrained_encoders_are_tho
     ablate(command)
     first = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert len(first["runs"]) == len(ARMS) and Storage(first["picture"]).uri.endswith("scores.png")
-    assert first["arms"]["RA"] == first["arms"][UNTRAINED], "nothing was learned at a rate of zero"
+    assert first["arms"]["RA"] == first["arms"][UNTRAINED], "nothing was learned at such a rate"
     ablate(command)
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == first
     with pytest.raises(ValueError, match="other seeds"):
