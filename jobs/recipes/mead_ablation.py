@@ -13,7 +13,7 @@ from jobs.recipes import mead
 
 
 def nano() -> AblationConfig:
-    """Four arms and five seeds on the synthetic corpus, an hour on 2 cores. As the paper's rows, and unlike the nano
+    """Four arms and five seeds on the synthetic corpus, 45 minutes on 2 cores. As the paper's rows, and unlike the nano
     recipe of pre-training, the decoder is not told which view to draw and the loss is that of masked tokens.
     `python jobs/ablate_mead.py`
     """
