@@ -10,12 +10,6 @@ from __future__ import annotations
 import numpy as np
 
 
-def confusion(labels_N: np.ndarray, predicted_N: np.ndarray, num_classes: int) -> np.ndarray:
-    """Counts [C, C] of (true, predicted)."""
-    pairs_N = labels_N * num_classes + predicted_N
-    return np.bincount(pairs_N, minlength=num_classes**2).reshape(num_classes, num_classes)
-
-
 def macro_f1(confusion_CC: np.ndarray) -> np.ndarray:
     """Mean over classes of F1 [...]; a class that neither occurs nor is predicted counts as 0."""
     hits_C = np.diagonal(confusion_CC, axis1=-2, axis2=-1)

@@ -90,14 +90,12 @@ def comparable_views(config: AblationConfig, catalog: Catalog) -> ViewTable:
     from models.probes import check_folds
     from pipelines.take_stream import chosen_takes
 
-    choice = config.pretrain.choice
-    takes, _ = chosen_takes(catalog, TRAINING_SPLIT, choice, fewest_views=2)
-    some, _ = chosen_takes(catalog, TRAINING_SPLIT, choice, fewest_views=1)
-    if alone := set(some["take_id"].to_pylist()) - set(takes["take_id"].to_pylist()):
-        uris = [uri for take in some.to_pylist() if take["take_id"] in alone for uri in take["uris"] if uri]
+    takes, _ = chosen_takes(catalog, TRAINING_SPLIT, config.pretrain.choice, fewest_views=1)
+    views_of_takes = ([uri for uri in uris if uri] for uris in takes["uris"].to_pylist())
+    if alone := [uris[0] for uris in views_of_takes if len(uris) == 1]:
         raise ValueError(
             f"{len(alone)} takes have a single view, so arms with another view as the target cannot learn from them; "
-            f"name them in the list of pretrain.corpus.exclude: {', '.join(sorted(uris))}"
+            f"name them in the list of pretrain.corpus.exclude: {', '.join(sorted(alone))}"
         )
     table = view_table(catalog, takes)
     check_folds(table.subject_N, table.fold_N)

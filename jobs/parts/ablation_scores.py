@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from models.metrics import bootstrap_weights, confusion, macro_f1, unweighted_average_recall
+from models.metrics import bootstrap_weights, macro_f1, unweighted_average_recall
 
 METRICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"f1": macro_f1, "uar": unweighted_average_recall}
 DRAWS = 2000
@@ -17,13 +17,14 @@ _INTERVAL = (2.5, 97.5)
 def count(predicted_N: np.ndarray, labels_N: np.ndarray, view_N: np.ndarray, subject_N: np.ndarray) -> np.ndarray:
     """Confusion matrices [subjects, views, C, C] of predictions for videos, of the views and classes that occur in the
     labels, in ascending order. A view or class that a corpus lacks would count as one that nobody recognises."""
+    from sklearn.metrics import confusion_matrix
+
     classes, (subjects, views) = np.unique(labels_N), (np.unique(subject_N), np.unique(view_N))
     counts = np.zeros((len(subjects), len(views), len(classes), len(classes)), np.int64)
     for s, subject in enumerate(subjects):
         for v, view in enumerate(views):
             chosen_N = (subject_N == subject) & (view_N == view)
-            pair = (np.searchsorted(classes, values[chosen_N]) for values in (labels_N, predicted_N))
-            counts[s, v] = confusion(*pair, len(classes))
+            counts[s, v] = confusion_matrix(labels_N[chosen_N], predicted_N[chosen_N], labels=classes)
     return counts
 
 

@@ -10,13 +10,13 @@ from pipelines.annotate_video import AnnotateConfig
 from pipelines.annotations import Annotations, open_annotations
 from pipelines.catalog import OK, Catalog, load
 from pipelines.storage import home
+from pipelines.synthetic.clip_specs import ANNOTATIONS
 from pipelines.track_file import NO_FACE
 from pipelines.unit_map import WorkerPool
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-GROUND_TRUTH = "annotations"  # below the root of a synthetic corpus
 _SHOWN_PROBLEMS = 10
 _ALL_VIEWS = "all"
 
@@ -28,7 +28,7 @@ def annotate_catalog(
     summary on stderr and returns what to report. Ray must be up."""
     if catalog_uri is None:
         uri, catalog = _synthetic_catalog()
-        config = replace(config, openface=config.openface or catalog.storage.full(GROUND_TRUTH))
+        config = replace(config, openface=config.openface or catalog.storage.full(ANNOTATIONS))
     else:
         uri, catalog = catalog_uri, load(catalog_uri)
     done = annotate(catalog, output or address(uri), config, pool=WorkerPool(num_workers))
@@ -44,7 +44,7 @@ def find_annotations(catalog_uri: str, catalog: Catalog, *, given: str | None, h
     Raises ValueError where a corpus that is not ours has none, with the command that makes them.
     """
     if has_truth:
-        truth = AnnotateConfig(openface=catalog.storage.full(GROUND_TRUTH))
+        truth = AnnotateConfig(openface=catalog.storage.full(ANNOTATIONS))
         return open_annotations(annotate_catalog(catalog_uri, None, truth)["annotations"])
     try:
         return open_annotations(given or address(catalog_uri))

@@ -15,9 +15,10 @@ from jobs.parts.activity_chart import Activity, draw_activity
 from jobs.parts.mask_pictures import MaskedClip, draw_atlas, draw_masked_clip, draw_view_atlas
 from jobs.parts.pictures import png
 from models.tokens import ClipGeometry
-from pipelines.action_units import ACTION_UNITS, active_units
+from pipelines.action_units import ACTION_UNITS
 from pipelines.alignment import AlignConfig, central_crop, clip_landmarks, cut_clip
 from pipelines.au_masks import AUMaskConfig, draw_au_mask
+from pipelines.clip_masks import active_in_span
 from pipelines.clips import ClipConfig, central_frame_indices
 from pipelines.probe import probe
 from pipelines.quarantine import Reason, SampleError
@@ -154,9 +155,8 @@ def _bytes(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _find_face(video: FaceVideo) -> FaceTrack:
-    """The longest largest face of the video."""
-    frames = probe(video.data).frames
+def _find_face(video: FaceVideo, frames: int) -> FaceTrack:
+    """The longest largest face of the video, which has so many frames."""
     if video.csv is not None:
         from pipelines.openface import read_csv
 
@@ -174,16 +174,15 @@ def _find_face(video: FaceVideo) -> FaceTrack:
 
 
 def _read_view(video: FaceVideo, config: MaskPictureConfig) -> _View:
-    track = _find_face(video)
     info = probe(video.data)
+    track = _find_face(video, info.frames)
     indices_T = central_frame_indices(info.frames, info.fps, config.clip)
     crop = central_crop(config.align, config.geometry.width)
     clip_THWC = np.empty((config.geometry.frames, config.geometry.height, config.geometry.width, 3), np.uint8)
     frames_THWC = read_frames(video.data, indices_T, expect_frames=info.frames)
     cut_clip(frames_THWC, track, indices_T, crop, config.align, out_THWC=clip_THWC)
     landmarks_T682 = clip_landmarks(track, indices_T, crop, config.align)
-    span = slice(indices_T[0], indices_T[-1] + 1)
-    active_18 = active_units(track.score_T18[span], track.valid_T[span])
+    active_18, _ = active_in_span(track, indices_T)
     return _View(video.name, track, info.fps, indices_T, clip_THWC, landmarks_T682, active_18)
 
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pipelines.action_units import ACTION_UNITS, ACTIVE, active_units
+from pipelines.action_units import ACTION_UNITS, ACTIVE
 from pipelines.alignment import crop_path, face_path, map_landmarks
 from pipelines.au_masks import Fallback, MaskRecord, unit_tokens
+from pipelines.clip_masks import active_in_span
 from pipelines.face_geometry import MAX_YAW
 from pipelines.randomness import Draw
 from pipelines.take_sample import Choice, Take, TakeSampleConfig, choose, draw_masks
@@ -124,8 +125,7 @@ def draw_mask(
     key = {"seed": config.seed, "epoch": epoch, "sample_id": take.sample_id}
     _, (record, *_) = draw_masks(choice, dict(enumerate(found)), config, draw=Draw.MASK, **key)
     true_face, face = truth[choice.input_view], found[choice.input_view]
-    span = slice(int(choice.indices.min()), int(choice.indices.max()) + 1)
-    active_18 = active_units(true_face.score_T18[span], true_face.valid_T[span])
+    active_18, _ = active_in_span(true_face, choice.indices)
     return DrawnMask(
         choice.input_view,
         float(np.abs(true_face.yaw_T[choice.indices]).max()),

@@ -31,6 +31,7 @@ from pipelines.landmarks import eye_distance
 from pipelines.progress import progress
 from pipelines.quarantine import Reason, SampleError
 from pipelines.sample import Video
+from pipelines.synthetic.clip_specs import ANNOTATIONS
 from pipelines.synthetic.config import FPS, MeadConfig
 from pipelines.synthetic.corpus import ensure_corpus, list_specs
 from pipelines.take_sample import FRONT, Take, TakeSampleConfig
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 
 ALL = "all"
 TRUE_LANDMARKS, MEDIAPIPE = "true landmarks", "MediaPipe"
-_ANNOTATIONS = "annotations"  # below the root of a synthetic corpus
 _MASKS_OF_TAKE = 4 * len(VIEWS)
 """Masks drawn of every take, each of a random view."""
 
@@ -93,7 +93,7 @@ def evaluate_units(corpus: MeadConfig, place: Storage, output: Storage) -> dict[
     left_out = _left_out()
     reader = _Reader(
         storage,
-        VideoAnnotator(storage, AnnotateConfig(openface=storage.full(_ANNOTATIONS))),
+        VideoAnnotator(storage, AnnotateConfig(openface=storage.full(ANNOTATIONS))),
         None if left_out else VideoAnnotator(storage, AnnotateConfig()),
     )
     specs = list_specs(corpus)

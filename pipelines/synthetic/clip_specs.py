@@ -15,9 +15,13 @@ from pipelines.synthetic.expressions import EMOTIONS, LEVELS
 BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
 
+ANNOTATIONS = "annotations"
+"""Folder of the ground truth, below the root of a corpus."""
+
+
 def annotation_path(path: str) -> str:
     """Where the ground truth of a video lies, both below the root of a corpus."""
-    return f"annotations/{path.removesuffix('.mp4')}.csv"
+    return f"{ANNOTATIONS}/{path.removesuffix('.mp4')}.csv"
 
 
 class Draw(IntEnum):

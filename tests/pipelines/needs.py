@@ -15,4 +15,5 @@ def _why_not() -> str:
     return ""
 
 
-needs_mediapipe = pytest.mark.skipif(bool(_why_not()), reason=_why_not())
+_REASON = _why_not()
+needs_mediapipe = pytest.mark.skipif(bool(_REASON), reason=_REASON)
