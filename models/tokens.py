@@ -1,7 +1,8 @@
 """Clip geometry and the batch contract: what data and models must agree on. Free of torch.
 
-Shape letters used across the project: B batch, R masks drawn per clip, T frames, H height, W width, C channels,
-N tokens, V visible tokens, D width of a token, K values of a cube (tubelet x patch x patch x channels).
+Shape letters used across the project: B batch, R repeats of a clip (masks or augmentations), T frames, H height,
+W width, C channels, N tokens, V visible tokens, D width of a token, K values of a cube (tubelet x patch x patch x
+channels) or of a target.
 Tokens are numbered row-major over the grid (time, row, column).
 """
 
@@ -95,6 +96,23 @@ MULTI_VIEW_BATCH: dict[str, tuple[str, str]] = PRETRAINING_BATCH | {
     "target_BTHWC": ("uint8", "BTHWC"),
     "input_view_B": ("int32", "B"),
     "target_view_B": ("int32", "B"),
+}
+
+
+class LabelledBatch(TypedDict):
+    """A micro-batch of videos with what is to be predicted of them, each augmented R times."""
+
+    clip_BRTHWC: Any  # uint8, RGB; zero in rejected rows
+    target_BK: Any  # float32, one number per class (pipelines.labels)
+    sample_id_B: Any  # int64, as in PretrainingBatch
+    rejected_B: Any  # str, as in PretrainingBatch
+
+
+LABELLED_BATCH: dict[str, tuple[str, str]] = {
+    "clip_BRTHWC": ("uint8", "BRTHWC"),
+    "target_BK": ("float32", "BK"),
+    "sample_id_B": ("int64", "B"),
+    "rejected_B": ("str", "B"),
 }
 
 

@@ -19,6 +19,7 @@ from pipelines.catalog import OK
 from pipelines.containers import HEAD_BYTES, check_head
 from pipelines.decoders import decoder_errors, main_stream, open_video
 from pipelines.face_tracks import FaceTrack
+from pipelines.frame_folder import FrameFolder
 from pipelines.quarantine import Reason, SampleError, short_detail
 from pipelines.sample import Video
 from pipelines.storage import ObjectMissing, Storage
@@ -63,8 +64,8 @@ class VideoAnnotator:
         self._openface = None if config.openface is None else Storage(config.openface)
         self._detect: Detector | None = None
 
-    def fetch(self, video: Video, *, has_csv: bool) -> bytes | SampleError:
-        """The bytes that tell where the faces are, of the CSV or of the video; or why there are none."""
+    def fetch(self, video: Video, *, has_csv: bool) -> bytes | FrameFolder | SampleError:
+        """What tells where the faces are, of the CSV or of the video; or why there are none."""
         try:
             if has_csv and self._openface is not None:
                 return self._openface.read(csv_name(video.uri))
@@ -74,7 +75,7 @@ class VideoAnnotator:
         except SampleError as error:
             return error
 
-    def annotate(self, video: Video, data: bytes | SampleError, *, has_csv: bool) -> VideoFaces:
+    def annotate(self, video: Video, data: bytes | FrameFolder | SampleError, *, has_csv: bool) -> VideoFaces:
         """The faces in what `fetch` gave, or why the video cannot be used.
 
         Raises:
@@ -98,9 +99,11 @@ class VideoAnnotator:
         except ValueError as error:
             raise ValueError(f"{self._config.openface}/{csv_name(video.uri)}: {error}") from None
 
-    def _find(self, video: Video, data: bytes) -> list[FaceTrack]:
+    def _find(self, video: Video, data: bytes | FrameFolder) -> list[FaceTrack]:
         if self._detect is None:
             self._detect = make_detector(self._config)
+        if isinstance(data, FrameFolder):
+            return self._detect(image_HWC for _, image_HWC in data.images())
         return self._detect(read_one_by_one(data, expect_frames=video.frames))
 
 

@@ -6,13 +6,14 @@ always has the rows it was planned with, and nothing is lost in silence.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
 from models.tokens import PretrainingBatch
+from pipelines.frame_folder import FrameFolder, open_folder
 from pipelines.order import PADDING
 from pipelines.quarantine import Reason, SampleError, rejection
 from pipelines.sample import SampleConfig, Video, draw_masks, read_held_out_sample, read_sample
@@ -23,14 +24,18 @@ if TYPE_CHECKING:
 
     from pipelines.annotations import Annotations
     from pipelines.face_tracks import FaceTrack
+    from pipelines.labelled_sample import LabelledSampleConfig
 
 VIDEO_COLUMNS = list(Video._fields)
+
+T = TypeVar("T")
+Result = TypeVar("Result")
 
 
 class Found(NamedTuple):
     """What a sample is made of."""
 
-    data: bytes
+    data: bytes | FrameFolder
     track: FaceTrack | None
     """Its main face, where crops or masks follow one and it has one."""
 
@@ -40,13 +45,16 @@ def video_at(table: pa.Table, position: int) -> Video:
     return Video(*(column[position].as_py() for column in table.columns))
 
 
-def fetch(storage: Storage, video: Video) -> bytes:
-    """The bytes of a video, the very ones of the catalog; what arrives otherwise is fetched once more.
+def fetch(storage: Storage, video: Video) -> bytes | FrameFolder:
+    """The bytes of a video, the very ones of the catalog; what arrives otherwise is fetched once more. Of a folder of
+    images the list: which of them a clip shows is known when it is cut.
 
     Raises:
         SampleError: missing, short_read, changed.
         AccessDenied, StorageUnavailable: not the fault of the sample; the run must stop.
     """
+    if video.kind == "frames":
+        return open_folder(storage, video.uri, expect_frames=video.frames, expect_bytes=video.size)
     try:
         data = storage.read(video.uri)
         if _difference(video, data) is not None:
@@ -68,6 +76,66 @@ def _difference(video: Video, data: bytes) -> SampleError | None:
     return None
 
 
+class Row(NamedTuple):
+    """What is known of one row of a batch."""
+
+    sample_id: int
+    """PADDING where the row carries no sample."""
+    video: Video | None
+    """The sample id it has is the one that random choices depend on."""
+    found: Found | SampleError | None
+    """Why the video cannot be used, or what it is made of; None without one."""
+
+
+class Fetcher:
+    """Finds what samples are made of, in their order; remote files arrive in the background while earlier ones are
+    decoded."""
+
+    def __init__(self, storage: Storage, threads: int) -> None:
+        # Local files are in the page cache or on a disk that threads do not make faster.
+        self._pool = None if storage.is_local else ThreadPoolExecutor(threads, thread_name_prefix="fetch")
+
+    def map(self, find: Callable[[T], Result], samples: Iterable[T]) -> Iterator[Result]:
+        return map(find, samples) if self._pool is None else self._pool.map(find, samples)
+
+
+class RowReader:
+    """The rows of micro-batches of videos and what they are made of; one per decode process."""
+
+    def __init__(
+        self,
+        videos: pa.Table,
+        storage: Storage,
+        *,
+        fetch_threads: int,
+        same_draws_every: int | None = None,
+        annotations: Annotations | None = None,
+    ) -> None:
+        """Random choices depend on the sample id, or with `same_draws_every` on its remainder."""
+        self._videos = videos
+        self._storage = storage
+        self._same_draws_every = same_draws_every
+        self._annotations = annotations
+        self._fetcher = Fetcher(storage, fetch_threads)
+
+    def read(self, positions_B: Sequence[int] | np.ndarray) -> Iterator[Row]:
+        """The rows at these positions of the table, PADDING for one without a sample."""
+        return self._fetcher.map(self._read, positions_B)
+
+    def _read(self, position: int) -> Row:
+        if position == PADDING:
+            return Row(PADDING, None, None)
+        video = video_at(self._videos, int(position))
+        drawn_as = video
+        if self._same_draws_every is not None:
+            drawn_as = video._replace(sample_id=video.sample_id % self._same_draws_every)
+        try:
+            found = Found(fetch(self._storage, video), main_face(video, self._annotations))
+        except SampleError as error:
+            found = error
+        return Row(video.sample_id, drawn_as, found)
+
+
 class MicroBatchReader:
     """Reads micro-batches of catalog rows for one epoch; one per decode process."""
 
@@ -82,59 +150,41 @@ class MicroBatchReader:
         same_draws_every: int | None = None,
         annotations: Annotations | None = None,
     ) -> None:
-        """Random choices depend on the sample id, or with `same_draws_every` on its remainder.
-
-        `annotations` are those of the catalog, for crops and masks that follow the face.
-        """
+        """`annotations` are those of the catalog, for crops and masks that follow the face; see RowReader."""
         check_faces(config, annotations)
-        self._videos = videos
-        self._storage = storage
-        self._config = config
-        self._epoch = epoch
-        self._same_draws_every = same_draws_every
-        self._annotations = annotations
-        # Local files are in the page cache or on a disk that threads do not make faster.
-        self._pool = None if storage.is_local else ThreadPoolExecutor(fetch_threads, thread_name_prefix="fetch")
+        self._config, self._epoch = config, epoch
+        self._rows = RowReader(
+            videos,
+            storage,
+            fetch_threads=fetch_threads,
+            same_draws_every=same_draws_every,
+            annotations=annotations,
+        )
 
     def read(self, positions_B: Sequence[int] | np.ndarray) -> PretrainingBatch:
         """The batch of the rows at these positions of the table, PADDING for a row without a sample."""
-        videos = [None if position == PADDING else video_at(self._videos, int(position)) for position in positions_B]
-        batch = empty_batch(len(videos), self._config)
-        for index, (video, found) in enumerate(zip(videos, self._find_all(videos), strict=True)):
-            self._read_row(batch, index, video, found)
+        batch = empty_batch(len(positions_B), self._config)
+        for index, row in enumerate(self._rows.read(positions_B)):
+            batch["sample_id_B"][index] = row.sample_id
+            error = self._fill(row, batch["clip_BTHWC"][index], batch["visible_BRV"][index])
+            if error is not None:
+                batch["rejected_B"][index] = rejection(row.video.uri, error)
         return batch
 
-    def _read_row(
-        self, batch: PretrainingBatch, index: int, video: Video | None, found: Found | SampleError | None
-    ) -> None:
-        clip_THWC, visible_RV = batch["clip_BTHWC"][index], batch["visible_BRV"][index]
-        batch["sample_id_B"][index] = PADDING if video is None else video.sample_id
-        if video is not None and self._same_draws_every is not None:
-            video = video._replace(sample_id=video.sample_id % self._same_draws_every)
+    def _fill(self, row: Row, clip_THWC: np.ndarray, visible_RV: np.ndarray) -> SampleError | None:
+        """Writes pixels, zero for a row without a usable video, and masks. Returns why it cannot be used."""
         out = {"epoch": self._epoch, "out_RV": visible_RV}
-        if not isinstance(found, Found):
-            clip_THWC[:] = 0
-            draw_masks(PADDING if video is None else video.sample_id, self._config, **out)
-            if video is not None:
-                batch["rejected_B"][index] = rejection(video.uri, found)
-            return
-        try:
-            read_sample(video, found.data, self._config, out_THWC=clip_THWC, track=found.track, **out)
-        except SampleError as error:
-            clip_THWC[:] = 0
-            batch["rejected_B"][index] = rejection(video.uri, error)
-
-    def _find_all(self, videos: Iterable[Video | None]) -> Iterator[Found | SampleError | None]:
-        """In the order of the rows; remote files arrive in the background while earlier rows are decoded."""
-        return map(self._find, videos) if self._pool is None else self._pool.map(self._find, videos)
-
-    def _find(self, video: Video | None) -> Found | SampleError | None:
-        if video is None:
-            return None
-        try:
-            return Found(fetch(self._storage, video), main_face(video, self._annotations))
-        except SampleError as error:
-            return error
+        if isinstance(row.found, Found):
+            try:
+                data, track = row.found
+                read_sample(row.video, data, self._config, out_THWC=clip_THWC, track=track, **out)
+                return None
+            except SampleError as error:
+                clip_THWC[:] = 0
+                return error
+        clip_THWC[:] = 0
+        draw_masks(PADDING if row.video is None else row.video.sample_id, self._config, **out)
+        return row.found
 
 
 def read_held_out(
@@ -172,7 +222,7 @@ def main_face(video: Video, annotations: Annotations | None) -> FaceTrack | None
     return tracks[0] if tracks else None
 
 
-def check_faces(config: SampleConfig, annotations: object | None) -> None:
+def check_faces(config: SampleConfig | LabelledSampleConfig, annotations: object | None) -> None:
     """Raises ValueError where crops or masks follow the face and nothing tells it, or annotations are of no use."""
     if config.follows_face and annotations is None:
         raise ValueError("crops and masks that follow the face need the annotations of the catalog")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipelines.labels import ATTRIBUTES_TYPE, LABELS_TYPE, EvaluationProtocol, check_labels
 from pipelines.quarantine import Reason
 from pipelines.storage import Storage
 
 OK = "ok"
+KINDS = ("video", "frames")
+UNLABELLED = {"kind": "video", "labels": [], "attributes": []}
+"""Values of a video file of a corpus without labels."""
 
 SCHEMA = pa.schema(
     [
@@ -30,6 +34,7 @@ SCHEMA = pa.schema(
         for name, kind in {
             "sample_id": pa.int64(),
             "uri": pa.string(),  # relative to the root of the corpus
+            "kind": pa.string(),  # "video": a file; "frames": a folder of images
             "size": pa.int64(),  # bytes
             "etag": pa.string(),  # of the store; locally the time of modification
             "digest": pa.string(),  # of the bytes (storage.content_digest); empty where they were not read
@@ -43,11 +48,13 @@ SCHEMA = pa.schema(
             "seconds": pa.float64(),
             "status": pa.string(),  # "ok" or a Reason
             "detail": pa.string(),
+            "labels": LABELS_TYPE,
+            "attributes": ATTRIBUTES_TYPE,
         }.items()
     ]
 )
 
-_VERSION = 1
+_VERSION = 2
 _METADATA_KEY = b"semblance.catalog"
 _NOT_IN_FINGERPRINT = ("etag", "detail")  # they differ between stores and library versions
 _UNSAFE_URI = r"(^|/)\.{0,2}(/|$)|\\|://|\x00"
@@ -63,6 +70,21 @@ class Catalog:
     root: str
     """Local folder or s3://bucket/prefix that the uris are relative to."""
     exclusions: tuple[str, ...] = ()
+    protocols: tuple[EvaluationProtocol, ...] = ()
+    """What the labels mean; none where a corpus has no labels."""
+
+    def protocol(self, name: str) -> EvaluationProtocol:
+        """Raises ValueError listing the protocols there are."""
+        found = {protocol.name: protocol for protocol in self.protocols}
+        if name not in found:
+            there = f"it has {', '.join(found)}" if found else "it has no labels"
+            raise ValueError(f"the corpus {self.corpus} has no protocol {name!r}; {there}")
+        return found[name]
+
+    def subjects(self, split: str) -> list[str]:
+        """The people in the usable videos of a split, sorted."""
+        chosen = pc.and_(pc.equal(self.table["split"], split), pc.equal(self.table["status"], OK))
+        return sorted(pc.unique(self.table["subject"].filter(chosen)).to_pylist())
 
     @property
     def storage(self) -> Storage:
@@ -75,11 +97,20 @@ class Catalog:
         return {OK: 0} | {c["values"]: c["counts"] for c in counted}
 
 
-def make_catalog(table: pa.Table, *, corpus: str, root: str, exclusions: tuple[str, ...] = ()) -> Catalog:
+def make_catalog(
+    table: pa.Table,
+    *,
+    corpus: str,
+    root: str,
+    exclusions: tuple[str, ...] = (),
+    protocols: tuple[EvaluationProtocol, ...] = (),
+) -> Catalog:
     """A catalog of rows in the form of SCHEMA. Raises ValueError, naming the row, for one that breaks a rule."""
     _validate(table)
     table = table.select(SCHEMA.names).cast(SCHEMA).combine_chunks()
-    return Catalog(table, _fingerprint(table, corpus, exclusions), corpus, root, exclusions)
+    check_labels(table, protocols)
+    fingerprint = _fingerprint(table, corpus, exclusions, protocols)
+    return Catalog(table, fingerprint, corpus, root, exclusions, protocols)
 
 
 def save(catalog: Catalog, uri: str) -> None:
@@ -89,6 +120,7 @@ def save(catalog: Catalog, uri: str) -> None:
         "corpus": catalog.corpus,
         "root": catalog.root,
         "exclusions": catalog.exclusions,
+        "protocols": [asdict(protocol) for protocol in catalog.protocols],
         "fingerprint": catalog.fingerprint,
     }
     table = catalog.table.replace_schema_metadata({_METADATA_KEY: json.dumps(metadata)})
@@ -116,6 +148,7 @@ def load(uri: str, *, root: str | None = None) -> Catalog:
             corpus=metadata["corpus"],
             root=root or metadata["root"],
             exclusions=tuple(metadata["exclusions"]),
+            protocols=tuple(_protocol(values) for values in metadata["protocols"]),
         )
     except ValueError as error:
         raise ValueError(f"catalog {uri}: {error}") from None
@@ -141,9 +174,16 @@ def _metadata(table: pa.Table, uri: str) -> dict[str, Any]:
     return metadata
 
 
-def _fingerprint(table: pa.Table, corpus: str, exclusions: tuple[str, ...]) -> str:
-    """SHA-256 over the columns, each as its values in a fixed binary form."""
-    sha = hashlib.sha256(json.dumps([_VERSION, corpus, sorted(exclusions)]).encode())
+def _protocol(values: dict[str, Any]) -> EvaluationProtocol:
+    return EvaluationProtocol(**{**values, "classes": tuple(values["classes"])})
+
+
+def _fingerprint(
+    table: pa.Table, corpus: str, exclusions: tuple[str, ...], protocols: tuple[EvaluationProtocol, ...]
+) -> str:
+    """SHA-256 over the columns, each as its values in a fixed form."""
+    meanings = [asdict(protocol) for protocol in protocols]
+    sha = hashlib.sha256(json.dumps([_VERSION, corpus, sorted(exclusions), meanings]).encode())
     for field in table.schema:
         if field.name in _NOT_IN_FINGERPRINT:
             continue
@@ -153,6 +193,9 @@ def _fingerprint(table: pa.Table, corpus: str, exclusions: tuple[str, ...]) -> s
             sha.update(pc.binary_length(column).to_numpy().astype("<i4").tobytes())
             for chunk in column.to_pylist():
                 sha.update(chunk.encode())
+        elif pa.types.is_list(field.type):
+            if protocols:
+                sha.update(json.dumps(column.to_pylist()).encode())
         else:
             numbers = column.to_numpy()
             sha.update(numbers.astype("<f8" if np.issubdtype(numbers.dtype, np.floating) else "<i8").tobytes())
@@ -176,6 +219,7 @@ def _validate(table: pa.Table) -> None:
     is_ok = pc.equal(table["status"], OK)
     known = pa.array([OK, *Reason])
     _refuse(table, pc.match_substring_regex(table["uri"], _UNSAFE_URI), "has a uri that may leave the root")
+    _refuse(table, pc.invert(pc.is_in(table["kind"], value_set=pa.array(KINDS))), f"has a kind that is none of {KINDS}")
     _refuse(table, pc.invert(pc.is_in(table["status"], value_set=known)), "has an unknown status")
     _refuse(table, pc.and_(is_ok, pc.less(table["frames"], 2)), "is ok with fewer than two frames")
     rate = pc.and_(pc.is_finite(table["fps"]), pc.greater(table["fps"], 0))

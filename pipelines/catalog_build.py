@@ -8,16 +8,18 @@ lose their rows, and the list becomes part of the fingerprint.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from itertools import islice
-from typing import Any
+from dataclasses import dataclass, replace
+from itertools import groupby, islice
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.catalog import OK, SCHEMA, Catalog, make_catalog
-from pipelines.corpora.registry import Corpus, Labels, find
+from pipelines.corpora.registry import Corpus, Labelled, Labels, find, find_labelled
+from pipelines.frame_folder import probe_folder, signature
+from pipelines.labels import with_labels
 from pipelines.probe import Limits, probe
 from pipelines.progress import progress
 from pipelines.quarantine import Reason, SampleError, short_detail
@@ -31,7 +33,8 @@ from pipelines.storage import (
     content_digest,
 )
 
-_LISTED = ("uri", "size", "etag", "split", "subject", "video")
+_LISTED = ("uri", "kind", "size", "etag", "split", "subject", "video")
+_LABELLED = ("labels", "attributes")
 _PROBED = ("digest", "width", "height", "fps", "frames", "seconds", "status", "detail")
 _LISTING_ROWS = 10_000  # rows converted at once while listing
 _LARGEST_BLOCK = 256  # videos of one task: some ten seconds of decoding
@@ -70,56 +73,105 @@ def build(
     """
     storage, rules, entries = Storage(root), find(corpus), tuple(sorted(set(exclusions)))
     listing = _list(storage, rules, entries)
-    if not listing.table.num_rows and not listing.excluded:
+    if not listing.table.num_rows and not listing.withdrawn:
         raise ValueError(f"no video in {storage.uri}: names like {rules.LAYOUT} are expected below it")
-    listed = rules.settle(listing.table)
+    (listed, protocols), listing = _settle(corpus, listing, storage)
     reused = _reuse(listed, previous)
     positions = np.setdiff1d(np.arange(listed.num_rows), reused["position"].to_numpy())
-    pending = listed.select(["uri", "size"]).take(pa.array(positions)).append_column("position", pa.array(positions))
+    pending = listed.select(["uri", "kind", "size"]).take(pa.array(positions))
+    pending = pending.append_column("position", pa.array(positions))
     probed = pa.concat_tables([reused, *_probe_all(pending, storage, cpus=cpus)]).sort_by("position")
     if not np.array_equal(probed["position"].to_numpy(), np.arange(listed.num_rows)):
         raise RuntimeError(f"{listed.num_rows} videos were listed, {probed.num_rows} came back from probing")
-    columns = {name: listed[name] for name in _LISTED} | {name: probed[name] for name in _PROBED}
+    columns = {name: listed[name] for name in _LISTED + _LABELLED} | {name: probed[name] for name in _PROBED}
     columns["sample_id"] = pa.array(np.arange(listed.num_rows))
     table = pa.table({name: columns[name] for name in SCHEMA.names})
-    catalog = make_catalog(table, corpus=corpus, root=storage.uri, exclusions=entries)
-    return Built(catalog, len(positions), reused.num_rows, listing.excluded, listing.ignored, listing.unmatched)
+    catalog = make_catalog(table, corpus=corpus, root=storage.uri, exclusions=entries, protocols=protocols)
+    counts = len(positions), reused.num_rows, len(listing.withdrawn), listing.ignored
+    return Built(catalog, *counts, listing.unmatched)
 
 
 @dataclass(frozen=True)
 class _Listing:
     table: pa.Table
-    excluded: int
+    withdrawn: frozenset[str]
+    """Uris of the videos that the exclusion list takes out."""
     ignored: int
     unmatched: tuple[str, ...]
 
 
+class _Sample(NamedTuple):
+    """A file, or a folder of images, and what its name tells."""
+
+    uri: str
+    kind: str
+    size: int
+    etag: str
+    labels: Labels
+
+
 def _list(storage: Storage, rules: Corpus, exclusions: tuple[str, ...]) -> _Listing:
     schema = pa.schema([SCHEMA.field(name) for name in _LISTED])
-    withdrawn = frozenset(exclusions)
+    entries = frozenset(exclusions)
     matched: set[str] = set()
-    excluded = ignored = 0
+    withdrawn: set[str] = set()
+    ignored = 0
 
-    def rows() -> Iterator[tuple]:
-        nonlocal excluded, ignored
+    def objects() -> Iterator[tuple[ObjectInfo, Labels]]:
+        nonlocal ignored
         for item in storage.list():
             labels = rules.parse(item.name)
             if labels is None:
                 ignored += 1
-            elif found := withdrawn & _exclusion_names(item, labels):
-                excluded += 1
+            else:
+                yield item, labels
+
+    def rows() -> Iterator[tuple]:
+        for sample in _samples(objects()):
+            split, subject, video, _ = sample.labels
+            if found := entries & {sample.uri, subject, f"{subject}/{video}"}:
+                withdrawn.add(sample.uri)
                 matched.update(found)
             else:
-                yield item.name, item.size, item.etag, *labels
+                yield *sample[:4], split, subject, video
 
     remaining, batches = rows(), []
     while chunk := list(islice(remaining, _LISTING_ROWS)):
         batches.append(pa.record_batch(list(map(list, zip(*chunk, strict=True))), schema=schema))
-    return _Listing(pa.Table.from_batches(batches, schema), excluded, ignored, tuple(sorted(withdrawn - matched)))
+    table = pa.Table.from_batches(batches, schema).sort_by("uri")
+    return _Listing(table, frozenset(withdrawn), ignored, tuple(sorted(entries - matched)))
 
 
-def _exclusion_names(item: ObjectInfo, labels: Labels) -> set[str]:
-    return {item.name, labels.subject, f"{labels.subject}/{labels.video}"}
+def _samples(objects: Iterable[tuple[ObjectInfo, Labels]]) -> Iterator[_Sample]:
+    """The images of a folder as one; they follow each other, for a listing ascends."""
+    for (folder, name), group in groupby(objects, key=lambda pair: (pair[1].folder, pair[1].folder or pair[0].name)):
+        items, labels = zip(*group, strict=True)
+        if folder:
+            size = sum(item.size for item in items)
+            yield _Sample(folder, "frames", size, signature(items), labels[0])
+        else:
+            yield _Sample(name, "video", items[0].size, items[0].etag, labels[0])
+
+
+def _settle(corpus: str, listing: _Listing, storage: Storage) -> tuple[Labelled, _Listing]:
+    """The listing with what only the whole decides, its labels among them; and without people whom the exclusion list
+    names and only the lists of the corpus know."""
+    settled, labelled = find(corpus).settle(listing.table), find_labelled(corpus)
+    if labelled is None:
+        return Labelled(with_labels(settled, [()] * settled.num_rows), ()), listing
+    found = labelled.label(settled, storage, listing.withdrawn)
+    people = pc.is_in(found.table["subject"], value_set=pa.array(listing.unmatched, pa.string()))
+    withdrawn = found.table.filter(people)
+    if not withdrawn.num_rows:
+        return found, listing
+    uris = withdrawn["uri"].combine_chunks()
+    listing = replace(
+        listing,
+        table=listing.table.filter(pc.invert(pc.is_in(listing.table["uri"], value_set=uris))),
+        withdrawn=listing.withdrawn | set(uris.to_pylist()),
+        unmatched=tuple(sorted(set(listing.unmatched) - set(withdrawn["subject"].to_pylist()))),
+    )
+    return _settle(corpus, listing, storage)
 
 
 def _reuse(listed: pa.Table, previous: Catalog | None) -> pa.Table:
@@ -163,7 +215,7 @@ def _probe_all(pending: pa.Table, storage: Storage, *, cpus: float) -> list[pa.T
 
 
 def probe_block(block: pa.Table, storage: Storage) -> pa.Table:
-    """Runs in a worker: probed columns for a block with the columns uri, size and position.
+    """Runs in a worker: probed columns for a block with the columns uri, kind, size and position.
 
     Where the store fails, the table ends with a row that has the name of the error as status. An exception would reach
     the driver as one of Ray's, without its type.
@@ -171,7 +223,7 @@ def probe_block(block: pa.Table, storage: Storage) -> pa.Table:
     rows = []
     for video in block.to_pylist():
         try:
-            rows.append(_probe_one(storage, video["uri"], video["size"]))
+            rows.append(_probe_one(storage, video))
         except StorageError as error:
             rows.append(_UNREAD | {"status": type(error).__name__, "detail": str(error)})
             break
@@ -186,16 +238,19 @@ def _raise_failure(table: pa.Table) -> None:
             raise error(last["detail"])
 
 
-def _probe_one(storage: Storage, uri: str, size: int) -> dict[str, Any]:
+def _probe_one(storage: Storage, video: dict[str, Any]) -> dict[str, Any]:
     row = dict(_UNREAD)
     try:
-        if size > Limits().bytes:
-            raise SampleError(Reason.too_large, f"{size} bytes, the limit is {Limits().bytes}")
-        data = storage.read(uri)
-        if len(data) != size:
-            raise SampleError(Reason.changed, f"{size} bytes when listed, {len(data)} when read")
-        row["digest"] = content_digest(data)
-        info = probe(data)
+        if video["size"] > Limits().bytes:
+            raise SampleError(Reason.too_large, f"{video['size']} bytes, the limit is {Limits().bytes}")
+        if video["kind"] == "frames":
+            info, row["digest"] = probe_folder(storage, video["uri"])
+        else:
+            data = storage.read(video["uri"])
+            if len(data) != video["size"]:
+                raise SampleError(Reason.changed, f"{video['size']} bytes when listed, {len(data)} when read")
+            row["digest"] = content_digest(data)
+            info = probe(data)
         row |= {name: getattr(info, name) for name in ("width", "height", "fps", "frames", "seconds")}
     except ObjectMissing as error:
         row |= {"status": Reason.missing.value, "detail": short_detail(str(error))}

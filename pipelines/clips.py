@@ -4,7 +4,8 @@ Source: the sampling of VideoMAE (arXiv 2203.12602) and MAE-DFER (arXiv 2307.022
 frames x stride source frames, as in temporal segment networks with a single segment.
 Deliberate differences:
 - what happens to a short video is chosen (`short`) instead of implied;
-- a clip can be sampled in seconds, so that corpora of other frame rates see the same span of time.
+- a clip can be sampled in seconds, so that corpora of other frame rates see the same span of time;
+- fine-tuning samples as pre-training does, every stride-th frame; theirs spreads 16 frames over 64, 4.27 apart.
 """
 
 from __future__ import annotations
@@ -79,6 +80,29 @@ def central_frame_indices(num_frames: int, fps: float, config: ClipConfig, *, sp
     step = _step(fps, config)
     extent, (start, stop) = _extent(step, config), span or (0, num_frames)
     return _indices(num_frames, max(0, min((start + stop - extent) // 2, num_frames - extent)), step, config)
+
+
+def uniform_frame_indices(
+    num_frames: int, fps: float, config: ClipConfig, clips: int, *, span: Span | None = None
+) -> list[np.ndarray]:
+    """Test clips, each int64 [T]: the distinct ones of `clips` windows spread evenly over every stride-th frame of the
+    video, or of a span, the first at its start and the last at its end (the test of VideoMAE and MAE-DFER). A video
+    that one window covers has one. A single clip is the central one.
+
+    Raises:
+        ValueError: clips is below 1.
+        SampleError: as `frame_indices`.
+    """
+    if clips < 1:
+        raise ValueError(f"clips={clips} must be at least 1")
+    step = _step(fps, config)
+    start, stop = span or (0, num_frames)
+    room = int(np.ceil((stop - start) / step - _TOLERANCE)) - config.frames
+    if clips == 1 or room < 0:
+        return [central_frame_indices(num_frames, fps, config, span=span)]
+    places = np.arange(clips) * room // (clips - 1)
+    starts = start + np.floor(np.unique(places) * step + _TOLERANCE).astype(np.int64)
+    return list(np.unique([_indices(num_frames, int(first), step, config) for first in starts], axis=0))
 
 
 def too_short(frames_N: np.ndarray, fps_N: np.ndarray, config: ClipConfig) -> np.ndarray:

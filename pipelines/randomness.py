@@ -21,6 +21,7 @@ class Draw(IntEnum):
     PADDING_MASK = 5
     VIEW = 6
     HELD_OUT_VIEW = 7
+    AUGMENT = 8
 
 
 def generator(draw: Draw, *, seed: int, epoch: int = 0, sample_id: int = 0, repeat: int = 0) -> np.random.Generator:

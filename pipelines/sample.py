@@ -3,9 +3,9 @@
 Everything random about it is a pure function of (seed, epoch, sample_id, repeat): not of the process, the order or a
 retry. The held-out variant has nothing random: central clip and crop, mask drawn from the sample id alone.
 
-The picture is cut by a window or the centre of the frames (pipelines.transforms), or follows the main face of the video
-(pipelines.alignment). Masks are plain ones (pipelines.masks), or keep the patches of an active action unit of that face
-(pipelines.au_masks); its landmarks go through the same crop and flip as the pixels.
+The picture is cut by a window or the centre of the frames, or follows the main face of the video (pipelines.pictures).
+Masks are plain ones (pipelines.masks), or keep the patches of an active action unit of that face (pipelines.au_masks);
+its landmarks go through the same crop and flip as the pixels.
 
 Where crops follow the face a video without one is refused with the reason no_face, and the stream leaves it out before
 it is read (pipelines.video_stream). A take gets its centred square (pipelines.take_sample): its cameras point at the
@@ -26,11 +26,12 @@ from pipelines import alignment, au_masks, masks, transforms
 from pipelines.alignment import AlignConfig
 from pipelines.au_masks import AUMaskConfig
 from pipelines.clip_masks import ClipFace, clip_face, draw_clip_masks, no_face
-from pipelines.clips import ClipConfig, Span, central_frame_indices, frame_indices
+from pipelines.clips import ClipConfig, central_frame_indices, frame_indices
 from pipelines.decoders import Decoder
+from pipelines.frame_folder import FrameFolder
 from pipelines.masks import MaskConfig
 from pipelines.order import PADDING
-from pipelines.quarantine import Reason, SampleError
+from pipelines.pictures import check_picture, cut_picture, face_span
 from pipelines.randomness import Draw, generator
 from pipelines.transforms import Crop, CropConfig
 from pipelines.video import read_frames
@@ -50,6 +51,8 @@ class Video(NamedTuple):
     frames: int
     """Decoded frames."""
     fps: float
+    kind: str = "video"
+    """"video": a file; "frames": a folder of images."""
 
 
 @dataclass(frozen=True)
@@ -69,15 +72,7 @@ class SampleConfig:
     decoder: Decoder = "pyav"
 
     def __post_init__(self) -> None:
-        if self.clip.frames != self.geometry.frames:
-            raise ValueError(
-                f"clip.frames={self.clip.frames} differs from geometry.frames={self.geometry.frames}; set both alike"
-            )
-        height, width = self.geometry.height, self.geometry.width
-        if isinstance(self.crop, AlignConfig):
-            alignment.check_fits(self.crop, height, width, name="crop")
-        elif not self.crop.size == height == width:
-            raise ValueError(f"crop.size={self.crop.size} differs from the geometry's {height}x{width}; set both alike")
+        check_picture(self.clip, self.crop, self.geometry)
         if self.clips_per_video < 1:
             raise ValueError(f"clips_per_video={self.clips_per_video} must be at least 1")
         if not 0 <= self.seed < 2**32:
@@ -112,7 +107,7 @@ class SampleConfig:
 
 def read_sample(
     video: Video,
-    data: bytes,
+    data: bytes | FrameFolder,
     config: SampleConfig,
     *,
     epoch: int,
@@ -129,11 +124,11 @@ def read_sample(
     """
     choice, face = {"seed": config.seed, "epoch": epoch, "sample_id": video.sample_id}, None
     try:
-        span, clip_rng = _span(track, config), generator(Draw.CLIP, **choice)
+        span, clip_rng = face_span(track, config.crop), generator(Draw.CLIP, **choice)
         indices_T = frame_indices(video.frames, video.fps, config.clip, clip_rng, span=span)
         frames_THWC = read_frames(data, indices_T, expect_frames=video.frames, decoder=config.decoder)
         crop_rng = generator(Draw.CROP, **choice)
-        crop = _cut_clip(frames_THWC, track, indices_T, config, crop_rng, out_THWC=out_THWC)
+        crop = cut_picture(frames_THWC, track, indices_T, config.crop, crop_rng, out_THWC=out_THWC)
         face = _face_in_picture(track, indices_T, crop, config)
     finally:
         draw_masks(video.sample_id, config, epoch=epoch, out_RV=out_RV, face=face)
@@ -141,7 +136,7 @@ def read_sample(
 
 def read_held_out_sample(
     video: Video,
-    data: bytes,
+    data: bytes | FrameFolder,
     config: SampleConfig,
     *,
     out_THWC: np.ndarray,
@@ -149,46 +144,11 @@ def read_held_out_sample(
     track: FaceTrack | None = None,
 ) -> None:
     """As `read_sample`, with nothing random: the same row for every epoch and seed."""
-    indices_T = central_frame_indices(video.frames, video.fps, config.clip, span=_span(track, config))
+    indices_T = central_frame_indices(video.frames, video.fps, config.clip, span=face_span(track, config.crop))
     frames_THWC = read_frames(data, indices_T, expect_frames=video.frames, decoder=config.decoder)
-    crop = _cut_clip(frames_THWC, track, indices_T, config, None, out_THWC=out_THWC)
+    crop = cut_picture(frames_THWC, track, indices_T, config.crop, None, out_THWC=out_THWC)
     face = _face_in_picture(track, indices_T, crop, config)
     _draw(config, face, out_RV, draw=Draw.HELD_OUT_MASK, seed=0, sample_id=video.sample_id)
-
-
-def _span(track: FaceTrack | None, config: SampleConfig) -> Span | None:
-    """The frames that clips are drawn from, None for all. Raises SampleError: no_face, where one is needed."""
-    if not config.needs_face:
-        return None
-    if track is None or not track.valid_T.any():
-        raise SampleError(Reason.no_face, "no face to follow was found in the video")
-    shown = np.flatnonzero(track.valid_T)
-    return Span(int(shown[0]), int(shown[-1]) + 1)
-
-
-def _cut_clip(
-    frames_THWC: np.ndarray,
-    track: FaceTrack | None,
-    indices_T: np.ndarray,
-    config: SampleConfig,
-    rng: np.random.Generator | None,
-    *,
-    out_THWC: np.ndarray,
-) -> Crop:
-    """Writes the picture of the frames `indices_T`. Returns its crop, drawn by `rng` or the central one (None).
-
-    Raises:
-        SampleError: format.
-    """
-    if isinstance(config.crop, AlignConfig):
-        align, size = config.crop, config.geometry.width
-        crop = alignment.central_crop(align, size) if rng is None else alignment.draw_crop(align, size, rng)
-        alignment.cut_clip(frames_THWC, track, indices_T, crop, align, out_THWC=out_THWC)
-        return crop
-    area = *frames_THWC.shape[1:3], config.crop
-    crop = transforms.central_crop(*area) if rng is None else transforms.draw_crop(*area, rng)
-    transforms.apply_crop(frames_THWC, crop, out_THWC)
-    return crop
 
 
 def _face_in_picture(

@@ -6,14 +6,13 @@ the two views that were drawn are fetched.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from models.tokens import MultiViewBatch
-from pipelines.batch_reader import fetch, main_face
+from pipelines.batch_reader import Fetcher, fetch, main_face
 from pipelines.order import PADDING
 from pipelines.quarantine import SampleError, rejection
 from pipelines.randomness import Draw
@@ -81,13 +80,13 @@ class TakeReader:
         """Random choices depend on the sample id, or with `same_draws_every` on its remainder."""
         self._rows, self._storage, self._annotations, self._config = rows, storage, annotations, config
         self._epoch, self._same_draws_every = epoch, same_draws_every
-        self._pool = None if storage.is_local else ThreadPoolExecutor(fetch_threads, thread_name_prefix="fetch")
+        self._fetcher = Fetcher(storage, fetch_threads)
 
     def read(self, positions_B: Sequence[int] | np.ndarray) -> MultiViewBatch:
         """The batch of the takes at these positions of the rows, PADDING for a row without a sample."""
         takes = [_NO_TAKE if position == PADDING else take_at(self._rows, int(position)) for position in positions_B]
         batch = empty_batch(len(takes), self._config)
-        for index, (take, found) in enumerate(zip(takes, self._find_all(takes), strict=True)):
+        for index, (take, found) in enumerate(zip(takes, self._fetcher.map(self._find, takes), strict=True)):
             batch["sample_id_B"][index] = take.sample_id
             problem = _fill(batch, index, take, found, self._config, draw=Draw.MASK, key=self._key(take))
             if problem is not None:
@@ -100,10 +99,6 @@ class TakeReader:
     def _drawn_as(self, take: Take) -> Take:
         every = self._same_draws_every
         return take if every is None else take._replace(sample_id=take.sample_id % every)
-
-    def _find_all(self, takes: Iterable[Take]) -> Iterator[Found | Unusable | None]:
-        """In the order of the rows; remote files arrive in the background while earlier rows are decoded."""
-        return map(self._find, takes) if self._pool is None else self._pool.map(self._find, takes)
 
     def _find(self, take: Take) -> Found | Unusable | None:
         if take is _NO_TAKE:

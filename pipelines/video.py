@@ -15,6 +15,7 @@ import numpy as np
 
 from pipelines.containers import check_head
 from pipelines.decoders import Decoder, Source, decoder_errors, frame_reader, read_head, read_in_sequence
+from pipelines.frame_folder import FrameFolder
 from pipelines.probe import probe
 from pipelines.quarantine import Reason, SampleError
 
@@ -25,45 +26,26 @@ logger = logging.getLogger(__name__)
 
 
 def read_frames(
-    data: Source, indices: Sequence[int] | np.ndarray, *, expect_frames: int | None = None, decoder: Decoder = "pyav"
+    data: Source | FrameFolder,
+    indices: Sequence[int] | np.ndarray,
+    *,
+    expect_frames: int | None = None,
+    decoder: Decoder = "pyav",
 ) -> np.ndarray:
     """Frames at `indices` (counted as decoded, any order, repeats allowed), uint8 [T, H, W, 3], RGB, upright.
 
     `expect_frames` is the decoded count in the catalog; another count means another or a damaged file.
-    Raises SampleError with the reasons of `probe`, and changed.
+    Raises SampleError with the reasons of `probe`, and changed; of a folder of images those of `FrameFolder.read`.
     """
     asked_T = np.asarray(indices, dtype=np.int64)
     if asked_T.ndim != 1 or not asked_T.size or asked_T.min() < 0:
         raise ValueError(f"indices {indices} must be a list of at least one frame number, none below 0")
+    if isinstance(data, FrameFolder):
+        return data.read(asked_T)
     if np.all(asked_T[1:] > asked_T[:-1]):
         return _read_ascending(data, asked_T.tolist(), expect_frames, decoder)
     unique, position_T = np.unique(asked_T, return_inverse=True)
     return _read_ascending(data, unique.tolist(), expect_frames, decoder)[position_T]
-
-
-def read_frame_folder(paths: Sequence[str | os.PathLike[str]], indices: Sequence[int] | np.ndarray) -> np.ndarray:
-    """Frames stored as one image file each, in the order of `paths`, uint8 [T, H, W, 3], RGB.
-
-    Raises SampleError: missing, decode, format (images of different sizes), short_read (an index beyond the last).
-    """
-    import cv2
-
-    images = []
-    for index in indices:
-        if not 0 <= index < len(paths):
-            raise SampleError(Reason.short_read, f"frame {index} of a folder of {len(paths)} images")
-        path = os.fspath(paths[index])
-        try:
-            content = np.fromfile(path, dtype=np.uint8)
-        except FileNotFoundError:
-            raise SampleError(Reason.missing, f"there is no image {path}") from None
-        image = cv2.imdecode(content, cv2.IMREAD_COLOR_RGB) if content.size else None
-        if image is None:
-            raise SampleError(Reason.decode, f"{path} is no image")
-        if images and image.shape != images[0].shape:
-            raise SampleError(Reason.format, f"{path} is {image.shape[:2]}, the first frame {images[0].shape[:2]}")
-        images.append(image)
-    return np.stack(images)
 
 
 def encode_h264(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from pipelines.annotations import Annotations
     from pipelines.catalog import Catalog
+    from pipelines.labelled_sample import LabelledSampleConfig
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,9 @@ def eligible_videos(
     return videos
 
 
-def judged_videos(catalog: Catalog, sample: SampleConfig, annotations: Annotations | None = None) -> pa.Table:
+def judged_videos(
+    catalog: Catalog, sample: SampleConfig | LabelledSampleConfig, annotations: Annotations | None = None
+) -> pa.Table:
     """The catalog's table with the status of files that are fine and cannot make a sample: too_short where the clip
     drops them; where the crop follows the face no_face, if fewer frames show one than a clip has, or why the
     annotations (of this catalog) could not tell."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipelines.catalog import OK, SCHEMA, Catalog, make_catalog
+from pipelines.catalog import OK, SCHEMA, UNLABELLED, Catalog, make_catalog
 from pipelines.storage import content_digest
 from pipelines.video import encode_h264
 
@@ -59,6 +59,7 @@ def repeated_catalog(clips: list[Path], folder: Path, rows: int) -> Catalog:
         "seconds": [FRAMES / FPS] * rows,
         "status": [OK] * rows,
         "detail": [""] * rows,
+        **{name: [value] * rows for name, value in UNLABELLED.items()},
     }
     return make_catalog(pa.table(columns, schema=SCHEMA), corpus="benchmark", root=str(folder))
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.clips import ClipConfig, central_frame_indices
+from pipelines.frame_folder import IMAGES, FrameFolder, is_image
 from pipelines.probe import probe
 from pipelines.quarantine import Reason, SampleError
+from pipelines.storage import Storage
 from pipelines.transforms import CropConfig, apply_crop, central_crop
-from pipelines.video import read_frame_folder, read_frames
-
-IMAGES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
+from pipelines.video import read_frames
 
 
 def read_clip(path: Path, *, clip: ClipConfig, crop: CropConfig) -> np.ndarray:
@@ -30,10 +30,11 @@ def read_clip(path: Path, *, clip: ClipConfig, crop: CropConfig) -> np.ndarray:
     if not path.exists():
         raise SampleError(Reason.missing, "there is no such file or folder")
     if path.is_dir():
-        images = sorted((file for file in path.iterdir() if file.suffix.lower() in IMAGES), key=_numbered)
+        images = sorted((file.name for file in path.iterdir() if is_image(file.name)), key=_numbered)
         if not images:
             raise SampleError(Reason.empty, f"the folder holds no image ({', '.join(sorted(IMAGES))})")
-        frames_THWC = read_frame_folder(images, central_frame_indices(len(images), clip.nominal_fps, clip))
+        folder = FrameFolder(Storage(path), tuple(images))
+        frames_THWC = folder.read(central_frame_indices(len(images), clip.nominal_fps, clip))
     else:
         video = probe(path)
         indices = central_frame_indices(video.frames, video.fps, clip)
@@ -46,6 +47,6 @@ def read_clip(path: Path, *, clip: ClipConfig, crop: CropConfig) -> np.ndarray:
     return clip_THWC
 
 
-def _numbered(path: Path) -> list[tuple[int, str]]:
+def _numbered(name: str) -> list[tuple[int, str]]:
     """Sorts frame_2 before frame_10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]

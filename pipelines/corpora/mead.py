@@ -5,19 +5,30 @@ by seven synchronised cameras. What one actor did once is a take; its name, `<em
 of all its views. Some actors come as two archives, whose folders `1` and `2` may stand before the view.
 
 The corpus has no official split. About a twentieth of the actors is held out as "test", as in `folder`, so that
-pre-training has a held-out loss; the folds of an evaluation are those of `pipelines.takes`.
+pre-training has a held-out loss; the folds of an evaluation are those of `pipelines.takes`, by all actors that are
+there, and the same in every protocol.
+
+MAURA (Tables 2 to 5) scores each of the seven views by itself and averages them, at "low" and at "high" intensity, and
+does not say what becomes of neutral, which has no high level: `high` leaves it out, `high_with_neutral` takes it from
+the first level, `all` has all levels. A protocol of which a smaller copy has no video is left out. Attributes: view,
+level, and take, which is the same for all views of a performance. Download and terms of use: the project's page,
+wywu.github.io/projects/MEAD.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipelines.corpora import folder
-from pipelines.corpora.registry import Labels
+from pipelines.corpora.layout import check_names
+from pipelines.corpora.registry import Labelled, Labels
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from pipelines.storage import Storage
 
 LAYOUT = "<actor>/video/<view>/<emotion>/level_<k>/<NNN>.mp4"
 VIEWS = ("front", "left_30", "left_60", "right_30", "right_60", "top", "down")
@@ -28,12 +39,13 @@ EMOTIONS = ("angry", "disgusted", "contempt", "fear", "happy", "sad", "surprised
 LEVELS = (1, 2, 3)
 INTENSITY = {"low": 1, "high": 3}
 """Levels by MAURA's names (Table 3): level 2 is neither, and no neutral take is high."""
+PROTOCOLS = {"low": EMOTIONS, "high": EMOTIONS[:-1], "high_with_neutral": EMOTIONS, "all": EMOTIONS}
+"""Classes by protocol. Neutral is the last emotion, so that a class has the same index in all."""
 
 _VIDEO = re.compile(r"(?P<subject>[^/]+)/video/(?P<rest>(?:[^/]+/)*[^./][^/]*)\.mp4")
 _NAME = re.compile(
     r"(?P<subject>[^/]+)/video/(?:\d/)?(?P<view>[^/]+)/(?P<emotion>[^/]+)/level_(?P<level>\d)/(?P<number>\d{3})\.mp4"
 )
-_NAMED_PROBLEMS = 5
 
 
 class ViewName(NamedTuple):
@@ -81,13 +93,45 @@ def parse(name: str) -> Labels | None:
 
 
 def settle(table: pa.Table) -> pa.Table:
-    problems = []
-    for uri in table["uri"].to_pylist():
-        try:
-            read_name(uri)
-        except ValueError as error:
-            problems.append(str(error))
-    if problems:
-        shown = "; ".join(problems[:_NAMED_PROBLEMS]) + ("; ..." if len(problems) > _NAMED_PROBLEMS else "")
-        raise ValueError(f"{len(problems)} videos are misnamed: {shown}. Rename or exclude them")
+    check_names(table["uri"].to_pylist(), read_name)
     return folder.settle(table)
+
+
+def label(table: pa.Table, storage: Storage, withdrawn: Collection[str]) -> Labelled:
+    from pipelines.labels import EvaluationProtocol, Label, check_subjects, one_hot, with_labels
+    from pipelines.takes import TakeConfig, subject_folds
+
+    config, views = TakeConfig(), [read_name(uri) for uri in table["uri"].to_pylist()]
+    folds = subject_folds((view.subject for view in views), folds=config.folds, seed=config.seed)
+    labels = [
+        [
+            Label(name, one_hot(EMOTIONS.index(view.emotion), PROTOCOLS[name]), str(folds[view.subject] + 1))
+            for name in protocols_of(view)
+        ]
+        for view in views
+    ]
+    attributes = [
+        {"view": view.view, "level": str(view.level), "take": f"{view.subject}/{view.take}"} for view in views
+    ]
+    labelled = with_labels(table, labels, attributes)
+    used = {label.protocol for of_video in labels for label in of_video}
+    protocols = tuple(
+        EvaluationProtocol(name, "classes", classes, folds=config.folds, metric="f1_macro", group_by="view")
+        for name, classes in PROTOCOLS.items()
+        if name in used
+    )
+    for protocol in protocols:
+        check_subjects(labelled, protocol)
+    return Labelled(labelled, protocols)
+
+
+def protocols_of(view: ViewName) -> tuple[str, ...]:
+    """The protocols that a video is part of."""
+    is_high = view.level == INTENSITY["high"]
+    holds = {
+        "low": view.level == INTENSITY["low"],
+        "high": is_high,
+        "high_with_neutral": is_high or view.emotion == "neutral",
+        "all": True,
+    }
+    return tuple(name for name, is_part in holds.items() if is_part)

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, cast, get_args
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-CorpusName = Literal["voxceleb2", "mead", "folder"]
+    from pipelines.labels import EvaluationProtocol
+    from pipelines.storage import Storage
+
+LabelledName = Literal[
+    "dfew", "ferv39k", "mafw", "crema_d", "ravdess", "enterface05", "mfa", "cmu_mosei", "mead", "table"
+]
+CorpusName = Literal["voxceleb2", "folder", LabelledName]
 
 
 class Labels(NamedTuple):
@@ -19,6 +26,15 @@ class Labels(NamedTuple):
     """The person. Splits never share one."""
     video: str
     """The recording, of which there may be several clips."""
+    folder: str = ""
+    """Where the object is one frame of a video that is kept as images: their folder, which then is the video's uri."""
+
+
+class Labelled(NamedTuple):
+    """A table of videos with its labels, and what these mean."""
+
+    table: pa.Table
+    protocols: tuple[EvaluationProtocol, ...]
 
 
 class Corpus(Protocol):
@@ -36,11 +52,35 @@ class Corpus(Protocol):
         ...
 
 
+class LabelledCorpus(Corpus, Protocol):
+    """A corpus with something to predict."""
+
+    def label(self, table: pa.Table, storage: Storage, withdrawn: Collection[str]) -> Labelled:
+        """The settled table with its labels (pipelines.labels.with_labels), read from names and from the lists that
+        come with the corpus, below the root `storage`. Subjects and splits that only these know are set too.
+        `withdrawn` are uris that an exclusion list took out, which a list may go on naming.
+
+        Raises ValueError for lists that are missing or contradict each other, the files or the layout.
+        """
+        ...
+
+
 def find(name: str) -> Corpus:
     """Raises ValueError listing the names there are."""
-    if name not in get_args(CorpusName):
-        raise ValueError(f"there is no corpus {name!r}; there are: {', '.join(get_args(CorpusName))}")
+    known = names(CorpusName)
+    if name not in known:
+        raise ValueError(f"there is no corpus {name!r}; there are: {', '.join(known)}")
     return cast(Corpus, importlib.import_module(f"pipelines.corpora.{name}"))
+
+
+def find_labelled(name: str) -> LabelledCorpus | None:
+    """The corpus where it has labels, else None."""
+    return cast(LabelledCorpus, find(name)) if name in names(LabelledName) else None
+
+
+def names(of: object) -> tuple[str, ...]:
+    """The values of a Literal."""
+    return get_args(of)
 
 
 def check_disjoint(table: pa.Table) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,7 @@ from jobs.parts.pretrain_config import CorpusConfig, PretrainConfig
 from models.config import MaskedAutoencoderConfig
 from models.masked_autoencoder import MaskedAutoencoder, build
 from models.tokens import ClipGeometry
-from pipelines.catalog import SCHEMA, Catalog, make_catalog, save
+from pipelines.catalog import SCHEMA, UNLABELLED, Catalog, make_catalog, save
 from pipelines.clips import ClipConfig
 from pipelines.masks import MaskConfig
 from pipelines.storage import Storage
@@ -55,8 +56,16 @@ def tiny_model(config: PretrainConfig, seed: int = 0) -> MaskedAutoencoder:
     return build(config.model)
 
 
-def write_run(folder: Path, config: PretrainConfig, *, step: int = STEP, catalog: str = FINGERPRINT) -> str:
-    """A checkpoint as training writes it, on the catalog of that fingerprint; returns its name."""
+def write_run(
+    folder: Path,
+    config: PretrainConfig,
+    *,
+    step: int = STEP,
+    catalog: str = FINGERPRINT,
+    data: dict[str, Any] | None = None,
+) -> str:
+    """A checkpoint as training writes it, on the catalog of that fingerprint; returns its name. `data` is what it says
+    of whom it has seen, None: nothing, as checkpoints once did."""
     name = f"step-{step:08d}-0a"
     storage = Storage(folder / DIRECTORY)
     state = {key: tensor.contiguous() for key, tensor in tiny_model(config).state_dict().items()}
@@ -70,7 +79,8 @@ def write_run(folder: Path, config: PretrainConfig, *, step: int = STEP, catalog
         created="2030-01-01T00:00:00+00:00",
         progress=Progress.start(10).counts(),
         engine={"updates": step},
-        metadata={"run": RUN, "seed": 0, "stream": f"{catalog}:dev", "config": to_json(config)},
+        metadata={"run": RUN, "seed": 0, "stream": f"{catalog}:dev", "config": to_json(config)}
+        | ({} if data is None else {"data": data}),
         files={"weights-00000-000.safetensors": FileEntry.of(data)},
     )
     storage.write(f"{name}/{COMMIT}", commit.to_json())
@@ -102,7 +112,7 @@ def write_corpus(home: Path, *, videos: int = 3) -> Catalog:
         geometry = {"width": 224, "height": 224, "fps": 25.0, "frames": 12 + index, "seconds": (12 + index) / 25}
         text = dict.fromkeys(("etag", "digest", "detail"), "")
         names = {"uri": f"test/{index}.mp4", "split": "test", "subject": "test", "video": str(index), "status": "ok"}
-        rows.append({"sample_id": index, "size": path.stat().st_size} | names | geometry | text)
+        rows.append({"sample_id": index, "size": path.stat().st_size} | names | geometry | text | UNLABELLED)
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
     catalog = make_catalog(table, corpus="folder", root=str(home / "videos"))
     save(catalog, str(home / "catalogs" / "folder-0123456789ab.parquet"))

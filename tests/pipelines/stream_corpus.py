@@ -65,6 +65,7 @@ def write_corpus(root: Path, number: int, *, split: str = "train") -> FakeCatalo
         "split": [split] * number,
         "status": ["ok"] * number,
         "detail": [""] * number,
+        "kind": ["video"] * number,
     }
     return FakeCatalog(pa.table(columns), Storage(root))
 

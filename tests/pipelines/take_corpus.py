@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from models.tokens import ClipGeometry
 from pipelines.alignment import AlignConfig
-from pipelines.catalog import SCHEMA, Catalog, make_catalog
+from pipelines.catalog import SCHEMA, UNLABELLED, Catalog, make_catalog
 from pipelines.clips import ClipConfig
 from pipelines.corpora import mead
 from pipelines.face_tracks import FaceTrack
@@ -62,7 +62,7 @@ class TakeCorpus:
             data, numbers = self.storage.read(item.name), {"sample_id": len(rows), "status": "ok", "detail": ""}
             info = vars(probe(data))
             named = {**labels._asdict(), "split": "dev", "uri": item.name, "etag": "", "digest": content_digest(data)}
-            rows.append({**info, **named, **numbers, "size": len(data)})
+            rows.append({**info, **named, **numbers, **UNLABELLED, "size": len(data)})
         table = pa.Table.from_pylist(rows, SCHEMA)
         return make_catalog(table, corpus="mead", root=self.storage.uri)
 

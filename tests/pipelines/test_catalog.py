@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.catalog import SCHEMA, Catalog, load, make_catalog, save
+from pipelines.catalog import SCHEMA, UNLABELLED, Catalog, load, make_catalog, save
+from pipelines.labels import EvaluationProtocol, Label, attribute_values, label_rows, with_labels
 from pipelines.quarantine import Reason
 
 
@@ -30,7 +31,7 @@ def row(index: int, **values: Any) -> dict[str, Any]:
         "status": "ok",
         "detail": "",
     }
-    return good | values
+    return good | UNLABELLED | values
 
 
 def table(*rows: dict[str, Any]) -> pa.Table:
@@ -129,10 +130,10 @@ def test_missing_unknown_mistyped_and_empty_columns_are_refused() -> None:
         make_catalog(table().drop_columns("etag"), corpus="folder", root="/")
     with pytest.raises(ValueError, match="mood"):
         make_catalog(table().append_column("mood", pa.array(["a"] * 3)), corpus="folder", root="/")
-    floats = table().set_column(11, "frames", pa.array([1.0, 2.0, 3.0]))
+    floats = table().set_column(12, "frames", pa.array([1.0, 2.0, 3.0]))
     with pytest.raises(ValueError, match="frames"):
         make_catalog(floats, corpus="folder", root="/")
-    holes = table().set_column(8, pa.field("width", pa.int32()), pa.array([1, None, 3], pa.int32()))
+    holes = table().set_column(9, pa.field("width", pa.int32()), pa.array([1, None, 3], pa.int32()))
     with pytest.raises(ValueError, match="width.*empty cells"):
         make_catalog(holes, corpus="folder", root="/")
 
@@ -142,7 +143,7 @@ def test_an_edited_catalog_is_refused(tmp_path: Path) -> None:
     save(catalog(), path)
     edited = pq.read_table(path)
     frames = pa.array(np.full(3, 50), pa.int32())
-    pq.write_table(edited.set_column(11, edited.schema.field("frames"), frames), path)
+    pq.write_table(edited.set_column(12, edited.schema.field("frames"), frames), path)
     with pytest.raises(ValueError, match="was changed after it was built"):
         load(path)
 
@@ -168,3 +169,60 @@ def test_a_catalog_without_rows_is_one(tmp_path: Path) -> None:
     empty = make_catalog(SCHEMA.empty_table(), corpus="folder", root="/data")
     save(empty, str(tmp_path / "c.parquet"))
     assert load(str(tmp_path / "c.parquet")) == empty
+
+
+MOODS = EvaluationProtocol("single", "classes", ("calm", "angry"), folds=2)
+
+
+def labelled(*labels: list[Label], protocols: tuple[EvaluationProtocol, ...] = (MOODS,)) -> Catalog:
+    rows = with_labels(table(), labels, [{"sex": "female"}, {}, {}])
+    return make_catalog(rows, corpus="table", root="/data", protocols=protocols)
+
+
+def moods(*targets: tuple[float, ...], part: str = "1") -> list[list[Label]]:
+    return [[Label("single", target, part)] if target else [] for target in targets]
+
+
+def test_labels_and_what_they_mean_are_read_as_they_were_written(tmp_path: Path) -> None:
+    written = labelled(*moods((1, 0), (), (0, 1)))
+    save(written, str(tmp_path / "c.parquet"))
+    read = load(str(tmp_path / "c.parquet"))
+    assert (read, read.protocol("single")) == (written, MOODS)
+    row_N, target_NK, part_N = label_rows(read.table["labels"], MOODS)
+    assert (row_N.tolist(), target_NK.tolist(), part_N.tolist()) == ([0, 2], [[1, 0], [0, 1]], ["1", "1"])
+    assert attribute_values(read.table["attributes"], "sex") == ["female", "", ""]
+    with pytest.raises(ValueError, match="no protocol 'all'; it has single"):
+        read.protocol("all")
+
+
+def test_the_fingerprint_tells_labels_their_order_and_attributes() -> None:
+    other_order = EvaluationProtocol("single", "classes", ("angry", "calm"), folds=2)
+    prints = {
+        labelled(*moods((1, 0), (), (0, 1))).fingerprint,
+        labelled(*moods((0, 1), (), (0, 1))).fingerprint,
+        labelled(*moods((1, 0), (), (0, 1), part="2")).fingerprint,
+        labelled(*moods((1, 0), (), (0, 1)), protocols=(other_order,)).fingerprint,
+    }
+    assert len(prints) == 4
+
+
+@pytest.mark.parametrize(
+    ("labels", "problem"),
+    [
+        (moods((1, 0, 0), (), ()), r"dev/000.mp4', protocol single: 3 numbers for 2 classes"),
+        (moods((1, 1), (), ()), "shares that add up to 1"),
+        (moods((float("nan"), 0), (), ()), "not finite"),
+        (moods((1, 0), (), (), part="3"), "part '3' is none of 1, 2"),
+        ([[Label("double", (1, 0), "1")], [], []], "labels of the protocols .'double'.*each of .'single'. once"),
+        ([[Label("single", (1, 0), "1")] * 2, [], []], "once"),
+        (moods((), (), ()), "no video has a label of the protocols single"),
+    ],
+)
+def test_a_label_that_cannot_be_meant_is_refused_with_its_video(labels: list[list[Label]], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        labelled(*labels)
+
+
+def test_labels_without_a_protocol_are_refused() -> None:
+    with pytest.raises(ValueError, match="the corpus has each of"):
+        labelled(*moods((1, 0), (), ()), protocols=())

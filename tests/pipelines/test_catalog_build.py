@@ -139,7 +139,7 @@ def test_any_folder_of_videos_is_a_corpus(tmp_path: Path) -> None:
 
 def test_a_file_that_vanishes_or_grows_after_the_listing_is_named(corpus: Storage) -> None:
     names = ["dev/mp4/id00001/aaa/00001.mp4", "dev/mp4/id00001/aaa/00002.mp4"]
-    block = pa.table({"uri": names, "size": [len(GOOD), len(OTHER)], "position": [4, 9]})
+    block = pa.table({"uri": names, "kind": ["video"] * 2, "size": [len(GOOD), len(OTHER)], "position": [4, 9]})
     corpus.remove(names[0])
     corpus.write(names[1], OTHER + b"more")
     found = probe_block(block, corpus)

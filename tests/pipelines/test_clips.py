@@ -7,7 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipelines.clips import ClipConfig, Span, central_frame_indices, frame_indices, too_short
+from pipelines.clips import (
+    ClipConfig,
+    Span,
+    central_frame_indices,
+    frame_indices,
+    too_short,
+    uniform_frame_indices,
+)
 from pipelines.quarantine import Reason, SampleError
 
 
@@ -123,3 +130,48 @@ def test_the_evaluation_clip_lies_in_the_middle():
 def test_a_config_that_cannot_work_is_refused(fields, word):
     with pytest.raises(ValueError, match=word):
         ClipConfig(**fields)
+
+
+@pytest.mark.parametrize("clips", [2, 3, 7])
+def test_test_clips_are_the_windows_of_videomae_each_once(clips):
+    config = ClipConfig(frames=8, stride=3)
+    for num_frames in range(2, 120):
+        every = list(range(0, num_frames, 3))
+        every += [every[-1]] * (8 - len(every))
+        starts = sorted({int(k * (len(every) - 8) / (clips - 1)) for k in range(clips)})
+        found = uniform_frame_indices(num_frames, 25.0, config, clips)
+        assert [indices.tolist() for indices in found] == [every[start : start + 8] for start in starts]
+        assert all(indices.dtype == np.int64 for indices in found)
+
+
+def test_a_single_test_clip_is_the_central_one():
+    (found,) = uniform_frame_indices(190, 25.0, ClipConfig(), 1)
+    assert np.array_equal(found, central_frame_indices(190, 25.0, ClipConfig()))
+    with pytest.raises(ValueError, match="clips=0"):
+        uniform_frame_indices(190, 25.0, ClipConfig(), 0)
+
+
+@pytest.mark.parametrize("config", [ClipConfig(), ClipConfig(sampling="seconds")])
+def test_test_clips_lie_within_a_span_or_hold_as_much_of_it_as_one_can(config):
+    first, last = uniform_frame_indices(400, 25.0, config, 2, span=Span(100, 300))
+    assert first[0] == 100 and 296 <= last[-1] < 300
+    (only,) = uniform_frame_indices(400, 25.0, config, 2, span=Span(100, 120))
+    assert np.array_equal(only, central_frame_indices(400, 25.0, config, span=Span(100, 120)))
+
+
+def test_test_clips_in_seconds_reach_the_end_of_the_video_and_differ():
+    config = ClipConfig(sampling="seconds")
+    for fps in (7.5, 29.97, 60.0):
+        found = uniform_frame_indices(500, fps, config, 5)
+        assert len({indices.tobytes() for indices in found}) == len(found) == 5
+        assert found[0][0] == 0 and 500 - fps * 4 / 25 <= found[-1][-1] + 1 <= 500
+
+
+def test_test_clips_of_a_video_that_is_too_short_are_padded_looped_or_refused():
+    (padded,) = uniform_frame_indices(20, 25.0, ClipConfig(), 2)
+    assert padded.tolist() == [0, 4, 8, 12, *[16] * 12]
+    (looped,) = uniform_frame_indices(20, 25.0, ClipConfig(short="loop"), 2)
+    assert looped.tolist() == [0, 4, 8, 12, 16] * 3 + [0]
+    with pytest.raises(SampleError) as caught:
+        uniform_frame_indices(20, 25.0, ClipConfig(short="drop"), 2)
+    assert caught.value.reason is Reason.too_short

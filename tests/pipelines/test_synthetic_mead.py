@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipelines.catalog import SCHEMA, make_catalog
+from pipelines.catalog import SCHEMA, UNLABELLED, make_catalog
 from pipelines.corpora import mead as corpus_mead
 from pipelines.corpora.mead import EMOTIONS, VIEWS, read_name
 from pipelines.probe import probe
@@ -188,7 +188,7 @@ def test_the_corpus_is_grouped_into_complete_takes(corpus: Storage) -> None:
         info = probe(corpus.read(entry.name))
         known = {name: getattr(info, name) for name in ("width", "height", "fps", "frames", "seconds")}
         row = {"sample_id": len(rows), "uri": entry.name, "size": entry.size, "etag": entry.etag, "digest": ""}
-        rows.append({**row, **labels._asdict(), **known, "status": "ok", "detail": ""})
+        rows.append({**row, **labels._asdict(), **known, "status": "ok", "detail": "", **UNLABELLED})
     table = corpus_mead.settle(pa.Table.from_pylist(rows, schema=SCHEMA))
     takes = take_table(make_catalog(table, corpus="mead", root=corpus.uri))
     assert takes.table["uris"].to_pylist() == [list(spec.paths) for spec in list_takes(TINY)]

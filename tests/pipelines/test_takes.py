@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
-from pipelines.catalog import SCHEMA, Catalog, make_catalog
+from pipelines.catalog import SCHEMA, UNLABELLED, Catalog, make_catalog
 from pipelines.corpora import mead
 from pipelines.corpora.mead import VIEWS
 from pipelines.takes import Omission, TakeConfig, subject_folds, take_table
@@ -29,6 +29,7 @@ def catalog(*changes: tuple[str, dict[str, Any]], corpus: str = "mead") -> Catal
         good = {
             **{"sample_id": index, "uri": name, "size": 1000, "etag": "e", "digest": "d", **labels._asdict()},
             **{"width": 1920, "height": 1080, "fps": 25.0, "frames": FRAMES, "status": "ok", "detail": ""},
+            **UNLABELLED,
         }
         row = good | values
         rows.append({"seconds": row["frames"] / row["fps"]} | row)

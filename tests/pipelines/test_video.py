@@ -4,14 +4,13 @@ import io
 from pathlib import Path
 
 import av
-import cv2
 import numpy as np
 import pytest
 
 from pipelines import decoders, video
 from pipelines.probe import probe
 from pipelines.quarantine import Reason, SampleError
-from pipelines.video import encode_h264, read_frame_folder, read_frames
+from pipelines.video import encode_h264, read_frames
 from tests.pipelines import media
 from tests.pipelines.test_probe import BAD
 
@@ -168,33 +167,6 @@ def test_a_rate_that_is_no_whole_number_is_kept() -> None:
 def test_what_cannot_be_encoded_is_refused(clip_THWC: object, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         encode_h264(clip_THWC, io.BytesIO(), fps=25)
-
-
-@pytest.fixture
-def image_folder(tmp_path: Path) -> list[Path]:
-    paths = [tmp_path / f"{i:03d}.png" for i in range(5)]
-    for path, image_HWC in zip(paths, media.moving_square(5), strict=True):
-        cv2.imwrite(str(path), image_HWC[..., ::-1])
-    return paths
-
-
-def test_a_folder_of_images_is_read_like_a_video(image_folder: list[Path]) -> None:
-    np.testing.assert_array_equal(read_frame_folder(image_folder, [0, 3, 3]), media.moving_square(5)[[0, 3, 3]])
-
-
-def test_a_bad_folder_of_images_is_refused_with_its_reason(image_folder: list[Path]) -> None:
-    image_folder[1].write_bytes(b"")
-    image_folder[2].unlink()
-    cv2.imwrite(str(image_folder[3]), np.zeros((8, 8, 3), np.uint8))
-    for indices, reason in (
-        ([1], Reason.decode),
-        ([2], Reason.missing),
-        ([0, 3], Reason.format),
-        ([5], Reason.short_read),
-    ):
-        with pytest.raises(SampleError) as refusal:
-            read_frame_folder(image_folder, indices)
-        assert refusal.value.reason is reason
 
 
 def test_the_module_loads_no_decoder() -> None:
