@@ -5,10 +5,11 @@
     python jobs/render_synthetic.py --output s3://bucket/faces --corpus.speakers-dev 200 --corpus.seed 1
     python jobs/render_synthetic.py mead --output s3://bucket/takes --corpus.actors 24 --corpus.takes-per-actor 24
     python jobs/render_synthetic.py mead --contact-sheet cameras.jpg
+    python jobs/render_synthetic.py twin --corpus dfew --corpus.clips-per-class 20
 
-The first word is the layout: voxceleb2 (the default), clips of one camera, or mead, takes of seven cameras. Each has
-corpus options of its own; LAYOUT --help lists them. The same command again goes on where it stopped. The last line on
-stdout is one JSON object.
+The first word is the layout: voxceleb2 (the default), clips of one camera, mead, takes of seven cameras, or twin, a
+miniature of a labelled corpus. Each has corpus options of its own; LAYOUT --help lists them. The same command again
+goes on where it stopped. The last line on stdout is one JSON object.
 """
 
 from __future__ import annotations
@@ -16,17 +17,26 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Annotated, Generic, TypeVar
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import tyro
 
 from jobs.parts.command_line import first_word
-from pipelines.synthetic.config import MeadConfig, SyntheticConfig
+from pipelines.synthetic.config import MeadConfig, SyntheticConfig, TwinConfig, TwinName
 
-LAYOUTS = {"voxceleb2": SyntheticConfig, "mead": MeadConfig}
-Corpus = TypeVar("Corpus", SyntheticConfig, MeadConfig)
+
+@dataclass(frozen=True)
+class Twin(TwinConfig):
+    """A miniature of a labelled corpus in its official layout, of procedural faces that fill the picture."""
+
+    corpus: Annotated[TwinName, tyro.conf.arg(name="")] = "dfew"
+    """Which corpus."""
+
+
+LAYOUTS = {"voxceleb2": SyntheticConfig, "mead": MeadConfig, "twin": Twin}
+Corpus = TypeVar("Corpus", SyntheticConfig, MeadConfig, Twin)
 
 
 @dataclass(frozen=True)
@@ -39,7 +49,7 @@ class Config(Generic[Corpus]):
     in ~/semblance."""
     contact_sheet: Path | None = None
     """Draw a sample into this file (.png, .jpg) instead of rendering a corpus: people and emotions, of mead actors and
-    cameras. Of the corpus options the seed alone has an effect."""
+    cameras. Of the corpus options the seed alone has an effect. There is none of a twin."""
     num_cpus: int | None = None
     """CPUs of a private Ray; None: the machine. Ignored on a cluster."""
 
@@ -48,6 +58,8 @@ class Config(Generic[Corpus]):
             raise ValueError(f"contact_sheet={self.contact_sheet} must end in .png, .jpg or .jpeg")
         if self.contact_sheet is None:
             return
+        if isinstance(self.corpus, TwinConfig):
+            raise ValueError("there is no contact_sheet of a twin; render it, its images lie in folders")
         if self.output is not None or self.num_cpus is not None:
             raise ValueError("output and num_cpus have no effect with contact_sheet; leave them out")
         if self.corpus != type(self.corpus)(seed=self.corpus.seed):

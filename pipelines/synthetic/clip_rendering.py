@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from io import BytesIO
 
@@ -71,6 +71,11 @@ def film(renderer: Renderer, performance: Performance, posed_T: Iterable[PosedFi
 
     video = BytesIO()
     encode_h264(frames(), video, fps=FPS, crf=23, gop=250)
+    return video.getvalue(), truth(renderer.camera, performance, landmarks)
+
+
+def truth(camera: Camera, performance: Performance, landmarks_T682: Sequence[np.ndarray]) -> bytes:
+    """The annotation of a performance whose landmarks lie here in a camera's pixels, as CSV."""
     poses = [performance.pose(t) for t in range(len(performance))]
-    pose_T6 = np.array([head_pose(renderer.camera, head_rotation(pose), head_position(pose)) for pose in poses])
-    return video.getvalue(), write_csv(np.stack(landmarks), performance.intensity_T18, pose_T6, fps=FPS)
+    pose_T6 = np.array([head_pose(camera, head_rotation(pose), head_position(pose)) for pose in poses])
+    return write_csv(np.stack(landmarks_T682), performance.intensity_T18, pose_T6, fps=FPS)

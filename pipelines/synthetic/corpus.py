@@ -1,7 +1,8 @@
-"""A synthetic corpus on disk: the layout of VoxCeleb2 or of MEAD with its ground truth beside it.
+"""A synthetic corpus on disk: the layout of VoxCeleb2, MEAD or another corpus with its ground truth beside it.
 
     {dev,test}/mp4/idNNNNN/<video>/NNNNN.mp4             224x224, 25 fps, H.264
     <actor>/video/<view>/<emotion>/level_<k>/<NNN>.mp4   the same
+    <as in pipelines.synthetic.twin_layouts>             folders of images or videos, lists of labels
     annotations/<the video's path>.csv                   68 landmarks and action units, OpenFace 2 columns
     corpus.json                                          the config; written first
     manifest.json                                        every video with its emotion; written last
@@ -13,34 +14,65 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from pipelines.progress import progress
 from pipelines.storage import Storage
-from pipelines.synthetic.clip_specs import ClipSpec, annotation_path, list_clips
-from pipelines.synthetic.config import SYNTHETIC_VERSION, MeadConfig, SyntheticConfig
+from pipelines.synthetic.clip_specs import annotation_path, list_clips
+from pipelines.synthetic.config import SYNTHETIC_VERSION, MeadConfig, SyntheticConfig, TwinConfig
 
-if TYPE_CHECKING:
-    from pipelines.synthetic.mead import TakeSpec
-
+Config = SyntheticConfig | MeadConfig | TwinConfig
 CORPUS_FILE, MANIFEST_FILE = "corpus.json", "manifest.json"
 TASK_ATTEMPTS = 3
 
 
-def list_specs(config: SyntheticConfig | MeadConfig) -> list[ClipSpec] | list[TakeSpec]:
+class Spec(Protocol):
+    """What is rendered at once, whatever the layout."""
+
+    @property
+    def person(self) -> int: ...
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Of each video the file that is written last."""
+        ...
+
+    def rows(self) -> list[dict[str, object]]:
+        """Of the manifest."""
+        ...
+
+    def render(self, paths: list[str]) -> Iterable[tuple[str, bytes | dict[str, bytes], bytes]]:
+        """Path, video and annotation of each; images by their paths, in their order, where a folder is the video."""
+        ...
+
+
+def list_specs(config: Config) -> Sequence[Spec]:
     """What is rendered at once: a clip, or a take with all its views. Those of a person follow each other."""
     if isinstance(config, SyntheticConfig):
         return list_clips(config)
+    if isinstance(config, TwinConfig):
+        from pipelines.synthetic.twins import list_twins
+
+        return list_twins(config)
     from pipelines.synthetic.mead import list_takes
 
     return list_takes(config)
 
 
-def ensure_corpus(parent: Storage, config: SyntheticConfig | MeadConfig, *, num_workers: int | None = None) -> Storage:
+def list_files(config: Config) -> dict[str, bytes]:
+    """The lists of labels that come with a corpus, by name."""
+    if not isinstance(config, TwinConfig):
+        return {}
+    from pipelines.synthetic.twins import twin_files
+
+    return twin_files(config)
+
+
+def ensure_corpus(parent: Storage, config: Config, *, num_workers: int | None = None) -> Storage:
     """The corpus of a config below `parent`, in a folder named by its fingerprint; rendered if it is not there."""
     storage = parent.child(f"synthetic-{config.fingerprint}")
     render_corpus(storage, config, num_workers=num_workers)
@@ -49,7 +81,7 @@ def ensure_corpus(parent: Storage, config: SyntheticConfig | MeadConfig, *, num_
 
 def render_corpus(
     storage: Storage,
-    config: SyntheticConfig | MeadConfig,
+    config: Config,
     *,
     num_workers: int | None = None,
     show_progress: bool = True,
@@ -65,18 +97,23 @@ def render_corpus(
         specs = list_specs(config)
         with progress("rendering faces", len(specs)) if show_progress else nullcontext(_ignore) as advance:
             _render_all(storage, specs, num_workers, advance)
+        for name, content in list_files(config).items():
+            storage.write(name, content)
         rows = [row for spec in specs for row in spec.rows()]
         storage.write(MANIFEST_FILE, json.dumps({**_identity(config), "clips": rows}, indent=1).encode())
     return json.loads(storage.read(MANIFEST_FILE))
 
 
-def render_missing(storage: Storage, specs: list[ClipSpec] | list[TakeSpec], on_spec: Callable[[int], None]) -> None:
-    """Renders and writes the videos that are not there yet. A video is written after its annotation."""
+def render_missing(storage: Storage, specs: Sequence[Spec], on_spec: Callable[[int], None]) -> None:
+    """Renders and writes the videos that are not there yet. A video is written after its annotation, images in their
+    order: what is there to the last is complete."""
     for spec in specs:
         missing = [path for path in spec.paths if not storage.exists(path)]
         for path, video, annotation in spec.render(missing):
             storage.write(annotation_path(path), annotation)
-            storage.write(path, video)
+            files = {path: video} if isinstance(video, bytes) else video
+            for name, content in files.items():
+                storage.write(name, content)
         on_spec(1)
 
 
@@ -84,7 +121,7 @@ def _ignore(count: int) -> None:
     """Progress that nobody watches."""
 
 
-def _claim(storage: Storage, config: SyntheticConfig | MeadConfig) -> None:
+def _claim(storage: Storage, config: Config) -> None:
     if not storage.exists(CORPUS_FILE):
         storage.write(CORPUS_FILE, json.dumps(_identity(config), indent=1).encode())
         return
@@ -95,15 +132,12 @@ def _claim(storage: Storage, config: SyntheticConfig | MeadConfig) -> None:
         )
 
 
-def _identity(config: SyntheticConfig | MeadConfig) -> dict[str, object]:
+def _identity(config: Config) -> dict[str, object]:
     return {"fingerprint": config.fingerprint, "version": SYNTHETIC_VERSION, "config": asdict(config)}
 
 
 def _render_all(
-    storage: Storage,
-    specs: list[ClipSpec] | list[TakeSpec],
-    num_workers: int | None,
-    advance: Callable[[int], None],
+    storage: Storage, specs: Sequence[Spec], num_workers: int | None, advance: Callable[[int], None]
 ) -> None:
     # Where nothing has imported Ray it is not running, and its import costs seconds.
     ray = sys.modules.get("ray")
@@ -131,7 +165,7 @@ def _collect(running: dict, advance: Callable[[int], None]) -> None:
     advance(running.pop(done[0]))
 
 
-def _render_in_task(storage: Storage, specs: list[ClipSpec] | list[TakeSpec]) -> None:
+def _render_in_task(storage: Storage, specs: Sequence[Spec]) -> None:
     import cv2
 
     # The task was given one CPU; OpenCV would take all of the machine.

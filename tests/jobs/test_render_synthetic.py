@@ -34,14 +34,25 @@ def test_takes_of_seven_cameras_are_rendered_where_mead_is_asked_for(tmp_path: P
     assert len({path.parts[-4] for path in tmp_path.glob("M001/video/*/*/level_*/001.mp4")}) == 7
 
 
+def test_a_twin_of_a_labelled_corpus_is_rendered_with_its_lists(tmp_path: Path) -> None:
+    tiny = ("--corpus.clips-per-class", "1", "--corpus.seconds", "0.2", "--corpus.size", "64")
+    done = run("twin", "--corpus", "crema_d", "--output", str(tmp_path), "--num-cpus", "1", *tiny)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert (result["videos"], result["frames"]) == (30, 150)
+    assert len(list(tmp_path.glob("face_aligned/*/*.jpg"))) == 150
+    assert (tmp_path / "VideoDemographics.csv").is_file()
+
+
 def test_each_layout_has_its_own_options_and_an_unknown_one_is_named() -> None:
     voxceleb2, mead = run("--help").stdout, run("mead", "--help").stdout
     assert "--corpus.speakers-dev INT" in voxceleb2 and "--corpus.actors INT" not in voxceleb2
     assert "--corpus.actors INT" in mead and "--corpus.speakers-dev INT" not in mead
-    assert "unknown layout 'affwild'; there are: voxceleb2, mead" in run("affwild").stderr
+    assert "unknown layout 'affwild'; there are: voxceleb2, mead, twin" in run("affwild").stderr
 
 
 def test_options_without_effect_and_wrong_names_are_refused(tmp_path: Path) -> None:
+    assert "no contact_sheet of a twin" in run("twin", "--contact-sheet", str(tmp_path / "sheet.png")).stderr
     assert "must end in .png" in run("--contact-sheet", str(tmp_path / "sheet.gif")).stderr
     assert "no effect" in run("--contact-sheet", str(tmp_path / "sheet.png"), "--output", str(tmp_path)).stderr
     assert "only seed" in run("mead", "--contact-sheet", str(tmp_path / "s.png"), "--corpus.actors", "2").stderr
