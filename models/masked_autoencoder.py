@@ -11,6 +11,7 @@ latter). Normalisation of pixels, target and loss are float32 whatever the preci
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from models.checks import is_broken
-from models.config import MaskedAutoencoderConfig, MultiViewConfig
+from models.config import EncoderConfig, MaskedAutoencoderConfig, MultiViewConfig
 from models.cubes import normalize_pixels, take, to_cubes
 from models.decoder import Decoder
 from models.parameters import weight_decay_groups
@@ -123,6 +124,14 @@ class MaskedAutoencoder(nn.Module):
         """Two groups, "decay" and "no_decay", of all trainable parameters, for the optimizer."""
         return weight_decay_groups(self, weight_decay)
 
+    def start_from(self, weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
+        """Go on from the weights of another masked autoencoder of the same shape; `config` tells nothing more. Raises
+        ValueError naming what does not fit."""
+        try:
+            self.load_state_dict(weights)
+        except RuntimeError as error:
+            raise ValueError(f"the weights are not those of such a masked autoencoder: {error}") from None
+
     def no_weight_decay(self) -> set[str]:
         """Full names of parameters with two or more axes that are not decayed."""
         parts = {"encoder": self.encoder, "decoder": self.decoder}
@@ -159,7 +168,7 @@ class MaskedAutoencoder(nn.Module):
         }
 
 
-def encoder_arguments(config: MaskedAutoencoderConfig) -> dict[str, Any]:
+def encoder_arguments(config: EncoderConfig) -> dict[str, Any]:
     """What the config says to the encoder's constructor, beside its name."""
     arguments: dict[str, Any] = {"geometry": config.geometry}
     if config.encoder.startswith("lgi_former"):

@@ -7,13 +7,17 @@ option detaches them from the loss, so that they never learn; here they do.
 
 from __future__ import annotations
 
+from math import prod
+
 import torch
+from einops import rearrange
 from torch import Tensor, nn
-from torch.nn.functional import embedding
+from torch.nn.functional import embedding, interpolate
 
 from models.config import Positions
 from models.cubes import sinusoid_table
 from models.initialisation import init_token
+from models.tokens import Grid
 
 
 class PositionEmbedding(nn.Module):
@@ -36,3 +40,21 @@ class PositionEmbedding(nn.Module):
     def forward(self, token_id_BV: Tensor) -> Tensor:
         """Positions [B, V, D] of token ids (int64)."""
         return embedding(token_id_BV, self.weight)
+
+
+def resize_vectors(vectors_ND: Tensor, old: Grid, new: Grid) -> Tensor:
+    """One vector for each cell of the grid `new`, from one for each cell of `old`, both over the whole clip.
+
+    Linear along time, row and column between the centres of cells, constant beyond the outermost. Cells of either grid
+    are numbered row-major. Equal grids: the vectors as they are.
+
+    Raises ValueError unless there are as many vectors as `old` has cells.
+    """
+    if len(vectors_ND) != prod(old):
+        raise ValueError(f"{len(vectors_ND)} vectors are not those of a grid of {' x '.join(map(str, old))} cells")
+    if old == new:
+        return vectors_ND
+    t, h, w = old
+    volume_1DTHW = rearrange(vectors_ND, "(t h w) d -> 1 d t h w", t=t, h=h, w=w)
+    resized_1DTHW = interpolate(volume_1DTHW, size=new, mode="trilinear", align_corners=False)
+    return rearrange(resized_1DTHW, "1 d t h w -> (t h w) d")

@@ -13,7 +13,8 @@ from cluster.runtime import print_result, ray_session
 from jobs.config import to_json
 from jobs.parts.ablation_config import BASELINE, UNITS, UNTRAINED, AblationConfig
 from jobs.parts.command_line import Command
-from jobs.parts.pretraining import TRAINING_SPLIT, finished_result, run_name, train
+from jobs.parts.pretraining import TRAINING_SPLIT
+from jobs.parts.training import finished_result, run_name, train
 from pipelines.corpora.mead import VIEWS
 from pipelines.progress import progress
 from pipelines.storage import ObjectMissing, Storage
@@ -145,7 +146,8 @@ def probe(
 ) -> dict[str, Any]:
     """Scores of every arm, of the annotated action units as a measure of what a probe can reach, and their differences
     from the baseline. Prediction is across folds of subjects."""
-    from jobs.parts.ablation_scores import describe, differences
+    from jobs.parts.ablation_scores import ABLATION_METRICS, describe
+    from jobs.parts.intervals import differences
     from jobs.parts.view_features import encode_views, read_views, unit_features
 
     with progress(f"features by {len(encoders)} encoders", len(table.videos)) as advance:
@@ -162,7 +164,7 @@ def probe(
     return {
         "recipe": config.recipe,
         "arms": {arm: describe(counts_RSVCC, views) for arm, counts_RSVCC in counts.items()},
-        f"above_{BASELINE}": differences(counts, BASELINE),
+        f"above_{BASELINE}": differences(counts, BASELINE, ABLATION_METRICS),
         "chance_uar": 1 / len(np.unique(table.emotion_N)),
         "levels": list(config.pretrain.choice.levels),
         "subjects": len(np.unique(table.subject_N)),
@@ -174,8 +176,12 @@ def probe(
 
 
 def _count(features_NC: np.ndarray, table: ViewTable) -> np.ndarray:
-    from jobs.parts.ablation_scores import count
-    from models.probes import predict_by_folds
+    from jobs.parts.intervals import statistics_by_subject
+    from models.probes import ProbeConfig, predict_by_folds
 
-    predicted_N = predict_by_folds(features_NC, table.emotion_N, table.subject_N, table.fold_N)
-    return count(predicted_N, table.emotion_N, table.view_N, table.subject_N)
+    # an emotion that a corpus lacks would count as one that nobody recognises
+    emotions, label_N = np.unique(table.emotion_N, return_inverse=True)
+    target_NK = np.eye(len(emotions))[label_N]
+    arguments = features_NC, target_NK, table.subject_N, table.fold_N, ProbeConfig()
+    score_NK = predict_by_folds(*arguments, task="classes", seed=0)
+    return statistics_by_subject("classes", target_NK, score_NK, table.subject_N, table.view_N)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jobs.parts.ablation_config import BASELINE, UNITS
+from jobs.parts.arms_chart import FADED, INK, difference, draw_arms, spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 METRIC_NAMES = {"f1": "macro F1", "uar": "UAR"}
-INK, FADED, DOT, BAND = "#222222", "#777777", "#1f6feb", "#c9dcf7"
 _LOG_COLUMNS = 140  # where there is no terminal, Rich takes 80, and the table does not fit
 
 
@@ -32,7 +32,8 @@ def show(result: dict[str, Any]) -> None:
             table.add_column(name, justify="right", no_wrap=True)
         for arm, scores in result["arms"].items():
             cells = (f"{100 * scores['views'][view][metric]:.1f}" for view in views)
-            table.add_row(arm, _spread(scores[f"{metric}_runs"]), _difference(result, arm, metric), *cells)
+            apart = result[f"above_{BASELINE}"].get(arm, {}).get(metric)
+            table.add_row(arm, spread(scores[f"{metric}_runs"]), difference(apart), *cells)
         console.print(table)
 
 
@@ -48,32 +49,14 @@ def draw_scores(result: dict[str, Any]) -> bytes:
     figure.supxlabel(_caption(result), color=FADED, fontsize=9)
     panels = figure.subplots(2, 2, sharey=True, width_ratios=[1, 1.5])
     for (dots, cells), (metric, title) in zip(panels, METRIC_NAMES.items(), strict=True):
-        _draw_runs(dots, result, metric, title)
+        # What the annotated units reach may lie far off, and stands in the table beside.
+        runs = {arm: None if arm == UNITS else scores[f"{metric}_runs"] for arm, scores in result["arms"].items()}
+        apart = {arm: values[metric] for arm, values in result[f"above_{BASELINE}"].items()}
+        draw_arms(dots, runs, apart, baseline=BASELINE, title=title)
         _draw_views(cells, result, metric)
-        dots.set_yticks(range(len(arms)), arms)
-    dots.set_ylim(len(arms) - 0.5, -0.5)
     buffer = BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
-
-
-def _draw_runs(axes: Axes, result: dict[str, Any], metric: str, title: str) -> None:
-    """The runs of the encoders; what the annotated units reach may lie far off and stands in the table beside."""
-    for row, (arm, scores) in enumerate(result["arms"].items()):
-        if arm == UNITS:
-            continue
-        runs = 100 * np.array(scores[f"{metric}_runs"])
-        apart = result[f"above_{BASELINE}"].get(arm)
-        if apart is not None:
-            base = 100 * result["arms"][BASELINE][metric]
-            low, high = (base + 100 * end for end in apart[metric][1:])
-            axes.plot([low, high], [row, row], color=BAND, linewidth=9, solid_capstyle="round", zorder=1)
-        axes.scatter(runs, np.full(len(runs), row), s=18, color=DOT, zorder=2)
-        axes.scatter([runs.mean()], [row], s=130, marker="|", color=INK, zorder=3)
-    axes.axvline(100 * result["arms"][BASELINE][metric], color=FADED, linewidth=0.8, linestyle=":")
-    axes.set_title(f"{title}, percent: runs, their mean, 95 % interval of the difference", loc="left", fontsize=10)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelcolor=INK)
 
 
 def _draw_views(axes: Axes, result: dict[str, Any], metric: str) -> None:
@@ -100,13 +83,3 @@ def _caption(result: dict[str, Any]) -> str:
         f"UAR {100 * result['chance_uar']:.1f}. Probes are tested on subjects they were not trained on; encoders saw "
         "them, without labels. Intervals are drawn over subjects and seeds"
     )
-
-
-def _spread(runs: list[float]) -> str:
-    deviation = f" ± {100 * np.std(runs, ddof=1):.1f}" if len(runs) > 1 else ""
-    return f"{100 * np.mean(runs):.1f}{deviation}"
-
-
-def _difference(result: dict[str, Any], arm: str, metric: str) -> str:
-    apart = result[f"above_{BASELINE}"].get(arm)
-    return "" if apart is None else "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * value for value in apart[metric]))

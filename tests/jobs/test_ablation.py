@@ -12,13 +12,14 @@ import pytest
 import torch
 
 from cluster.config import WorkersConfig
-from jobs.parts.ablation import ablate, comparable_views, probe
+from jobs.parts.ablation import _count, ablate, comparable_views, probe
 from jobs.parts.ablation_config import ARMS, BASELINE, UNTRAINED, AblationConfig
 from jobs.parts.ablation_report import draw_scores, show
-from jobs.parts.ablation_scores import count, describe, differences
+from jobs.parts.ablation_scores import ABLATION_METRICS, describe
 from jobs.parts.command_line import Command
+from jobs.parts.intervals import differences, statistics_by_subject
 from jobs.parts.mead_config import MeadCorpusConfig
-from jobs.parts.view_features import read_views, unit_features, view_table
+from jobs.parts.view_features import ViewTable, read_views, unit_features, view_table
 from jobs.recipes.mead_ablation import RECIPES
 from models.weights import build_model
 from pipelines.au_masks import AUMaskConfig
@@ -56,7 +57,12 @@ def random_counts(share_right: float, *, runs: int = 3, subjects: int = 12, seed
     )
     guesses = rng.integers(0, len(EMOTIONS), (runs, len(labels)))
     told = np.where(rng.random((runs, len(labels))) < share_right, labels, guesses)
-    return np.stack([count(predicted, labels, view, subject) for predicted in told])
+    return np.stack([counted(predicted, labels, view, subject) for predicted in told])
+
+
+def counted(predicted_N: np.ndarray, labels_N: np.ndarray, view_N: np.ndarray, subject_N: np.ndarray) -> np.ndarray:
+    one_hot_KK = np.eye(labels_N.max() + 1)
+    return statistics_by_subject("classes", one_hot_KK[labels_N], one_hot_KK[predicted_N], subject_N, view_N)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -101,7 +107,7 @@ def test_a_better_arm_lies_above_the_baseline_and_an_equal_one_does_not():
         "better": random_counts(0.6, seed=1),
         "equal": random_counts(0.5, seed=2),
     }
-    found = differences(counts, BASELINE)
+    found = differences(counts, BASELINE, ABLATION_METRICS)
     assert set(found) == {"better", "equal"}
     for metric in ("f1", "uar"):
         apart, low, high = found["better"][metric]
@@ -113,7 +119,10 @@ def test_a_better_arm_lies_above_the_baseline_and_an_equal_one_does_not():
 def test_an_interval_knows_that_seeds_differ():
     steady = {BASELINE: random_counts(0.5, runs=1).repeat(4, 0), "arm": random_counts(0.5, runs=1, seed=1).repeat(4, 0)}
     strewn = dict(steady, arm=np.concatenate([random_counts(share, runs=1) for share in (0.3, 0.4, 0.6, 0.7)]))
-    widths = [np.subtract(*differences(counts, BASELINE)["arm"]["uar"][:0:-1]) for counts in (steady, strewn)]
+    widths = [
+        np.subtract(*differences(counts, BASELINE, ABLATION_METRICS)["arm"]["uar"][:0:-1])
+        for counts in (steady, strewn)
+    ]
     assert widths[1] > 2 * widths[0]
 
 
@@ -125,10 +134,9 @@ def test_a_headline_is_the_mean_of_the_views_and_of_the_runs():
 
 
 def test_what_a_corpus_lacks_is_not_scored():
-    labels, views, subjects = np.array([0, 0, 4, 4]), np.array([2, 5, 2, 5]), np.array(["a", "a", "b", "b"])
-    perfect, wrong = (count(predicted, labels, views, subjects)[None] for predicted in (labels, 4 - labels))
-    assert perfect.shape == (1, 2, 2, 2, 2)
-    assert (describe(perfect, ["x", "y"])["f1"], describe(wrong, ["x", "y"])["uar"]) == (1.0, 0.0)
+    emotion, view, subject = (axis.ravel() for axis in np.meshgrid([0, 4], [2, 5], range(SUBJECTS), indexing="ij"))
+    counts = _count(np.eye(5)[emotion], ViewTable([], view, emotion, subject, subject % 2))
+    assert counts.shape == (SUBJECTS, 2, 2, 2) and describe(counts[None], ["x", "y"])["f1"] == 1.0
 
 
 def test_takes_that_only_some_arms_can_learn_from_are_named_before_any_is_trained(corpus):

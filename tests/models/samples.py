@@ -8,13 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.config import MaskedAutoencoderConfig, MultiViewConfig
+from models.config import FineTuningConfig, MaskedAutoencoderConfig, MultiViewConfig
 from models.tokens import ClipGeometry, Grid, region_of_tokens
 
 GEOMETRY = ClipGeometry(frames=4, height=64, width=64)  # 2 x 4 x 4 tokens
 REGION = (2, 2, 4)  # 2 regions of full rows
 SMALL_REGION = (1, 2, 2)  # 8 regions, two side by side in a row
 POLICIES = ("tube", "random", "frame", "region_tube")
+CLASSES = ("happy", "sad", "neutral")
+PLAIN = {"label_smoothing": 0.0, "mixup": 0.0, "cutmix": 0.0, "erasing": 0.0, "drop_path": 0.0}
 SMALL = {"geometry": GEOMETRY, "region": REGION, "decoder_width": 32, "decoder_depth": 2, "decoder_heads": 2}
 
 
@@ -79,4 +81,21 @@ def multi_view_batch(size: int = 2, *, masks: int = 1, policy: str = "region_tub
         "target_BTHWC": clips(size, seed=seed + 1),
         "input_view_B": view,
         "target_view_B": 6 - view,
+    }
+
+
+def fine_tuning_config(encoder: str = "lgi_former_nano", **changes: Any) -> FineTuningConfig:
+    """A small classifier without augmentation or noise."""
+    small = {"geometry": GEOMETRY, "region": REGION, "classes": CLASSES}
+    return FineTuningConfig(encoder=encoder, **(small | PLAIN | changes))
+
+
+def labelled_batch(size: int = 3, *, repeats: int = 1, seed: int = 0) -> dict[str, Tensor]:
+    """A batch of soft labels as the loop hands it over, rows of equal weight."""
+    rng = np.random.default_rng(seed)
+    return {
+        "clip_BRTHWC": clips(size * repeats, seed=seed).unflatten(0, (size, repeats)),
+        "target_BK": torch.from_numpy(rng.dirichlet(np.ones(len(CLASSES)), size).astype(np.float32)),
+        "sample_id_B": torch.arange(size),
+        "weight_B": torch.full((size,), 1 / size),
     }
