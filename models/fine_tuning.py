@@ -27,7 +27,7 @@ from models.masked_autoencoder import encoder_arguments
 from models.mixing import Mixing, real_rows_first
 from models.parameters import layer_decay_groups
 from models.registry import create_encoder
-from models.transfer import CLASSIFIER, transferred
+from models.warm_start import CLASSIFIER, transferred
 
 
 def build(config: FineTuningConfig) -> FineTuning:
@@ -77,7 +77,7 @@ class FineTuning(nn.Module):
         self.encoder.init_weights()
 
     def start_from(self, weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
-        """Go on from another run's weights (models.transfer), by its task's parameter names.
+        """Go on from another run's weights (models.warm_start), by its task's parameter names.
 
         Args:
             config: what that run recorded, as JSON values; "model" is the config of its model.
