@@ -49,7 +49,15 @@ from pipelines.storage import Storage, StorageError
 if TYPE_CHECKING:
     from cluster.engine import Engine, ParameterState
 
-__all__ = ["CheckpointDamaged", "CheckpointError", "CheckpointStore", "Commit", "Progress", "load_weights"]
+__all__ = [
+    "CheckpointDamaged",
+    "CheckpointError",
+    "CheckpointStore",
+    "Commit",
+    "Progress",
+    "describe_checkpoint",
+    "load_weights",
+]
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -244,9 +252,22 @@ def load_weights(uri: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
                 raise
             logger.error("checkpoint %s is not used, the one before is tried: %s", commit.name, error)
             continue
-        description = {"step": commit.step, "epoch": commit.epoch, "metadata": commit.metadata}
-        return weights, {"checkpoint": storage.full(commit.name), **description}
+        return weights, _description(storage, commit)
     raise CheckpointError(f"no intact checkpoint in {uri}")
+
+
+def describe_checkpoint(uri: str) -> dict[str, Any]:
+    """What the newest checkpoint at an address says about itself, as `load_weights` does, without reading its weights.
+    Raises CheckpointError when there is none."""
+    storage, commits = _find(Storage(uri))
+    if not commits:
+        raise CheckpointError(f"no checkpoint in {uri}")
+    return _description(storage, commits[0])
+
+
+def _description(storage: Storage, commit: Commit) -> dict[str, Any]:
+    own = {"step": commit.step, "epoch": commit.epoch, "metadata": commit.metadata}
+    return {"checkpoint": storage.full(commit.name), **own}
 
 
 def _find(storage: Storage) -> tuple[Storage, list[Commit]]:

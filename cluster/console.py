@@ -21,11 +21,15 @@ _POLL_SECONDS = 0.5
 
 
 @contextlib.contextmanager
-def shown(monitor: Any, stop: threading.Event, stream: TextIO | None = None) -> Iterator[None]:
-    """Shows what workers publish while the block runs, and passes a request to stop on to them."""
+def shown(
+    monitor: Any, stop: threading.Event, stream: TextIO | None = None, *, among: str | None = None
+) -> Iterator[None]:
+    """Shows what workers publish while the block runs, and passes a request to stop on to them. Of a run `among`
+    others the name, given here, stands before every line, and there is no bar."""
     stream = stream or sys.stderr
     done = threading.Event()
-    with _bar(stream) if stream.isatty() else contextlib.nullcontext(_line_printer(stream)) as show:
+    has_bar = stream.isatty() and among is None
+    with _bar(stream) if has_bar else contextlib.nullcontext(_line_printer(stream, among)) as show:
         thread = threading.Thread(target=_follow, args=(monitor, stop, done, show), name="console", daemon=True)
         thread.start()
         try:
@@ -52,9 +56,10 @@ def _follow(monitor: Any, stop: threading.Event, done: threading.Event, show: Ca
         logger.warning("progress is no longer shown: %s: %s", type(error).__name__, error)
 
 
-def _line_printer(stream: TextIO) -> Callable[[News], None]:
+def _line_printer(stream: TextIO, name: str | None) -> Callable[[News], None]:
     def show(news: News) -> None:
-        print(news if isinstance(news, str) else summary(news), file=stream, flush=True)
+        line = news if isinstance(news, str) else summary(news)
+        print(f"{name}: {line}" if name else line, file=stream, flush=True)
 
     return show
 

@@ -7,6 +7,7 @@ the worker by calling function(config).
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -53,6 +54,11 @@ class Task(Protocol):
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
         """Every trainable parameter once: {"name", "params", "weight_decay", "lr_scale"}, in a fixed order."""
+        ...
+
+    def start_from(self, weights: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> None:
+        """Take over what fits of another run's weights, given by its task's parameter names with the config that its
+        job recorded, as JSON values. Raises ValueError, naming what does not fit, where that is not enough."""
         ...
 
 

@@ -79,6 +79,8 @@ class TrainingRun:
     seed: int = 0
     config_json: str = "{}"
     """The job's resolved config, a JSON object kept in the run directory and in every checkpoint."""
+    data_json: str = "{}"
+    """What the job says of its data, a JSON object kept there too."""
     demands: tuple[Demand, ...] = ()
     """What the stream needs of the cluster beside the workers, for the preflight."""
     init_from: str | None = None
@@ -115,8 +117,9 @@ class TrainingResult:
     """The newest value of every name."""
 
 
-def fit(run: TrainingRun) -> TrainingResult:
-    """Trains until the run is finished, and resumes it where its newest checkpoint stands. Ray must be up.
+def fit(run: TrainingRun, *, is_alone: bool = True) -> TrainingResult:
+    """Trains until the run is finished, and resumes it where its newest checkpoint stands. Ray must be up. Runs that
+    are not alone may train side by side, each in a thread.
 
     Raises InsufficientResources (before anything starts) when the job does not fit the cluster, ValueError when the
     global batch cannot be dealt out, TrainingError for failures of ours (see cluster.failures), also when the workers
@@ -139,7 +142,7 @@ def fit(run: TrainingRun) -> TrainingResult:
     check([Demand("training worker", plan.workers, resources["CPU"], resources.get("GPU", 0)), *run.demands], capacity)
     set_ray_train(os.environ, with_gpus="GPU" in resources)
     monitor = start_monitor()
-    with stop_requests() as stop, shown(monitor, stop):
+    with stop_requests() as stop, shown(monitor, stop, among=None if is_alone else run.name):
         _train(run, plan, resources, monitor)
     commit = newest(Storage(run.run_directory).child(DIRECTORY))
     if commit is None:

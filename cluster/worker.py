@@ -66,11 +66,18 @@ def _train(run: TrainingRun, plan: BatchPlan, link: WorkerLink) -> None:
     torch.manual_seed(run.seed)
     task = run.task.build()
     if run.init_from is not None and commit is None:
-        task.load_state_dict(load_weights(run.init_from)[0])
+        weights, description = load_weights(run.init_from)
+        task.start_from(weights, description["metadata"]["config"])
     engine = Engine(task, run.optimizer, run.engine, plan, device)
     progress = store.restore(engine, commit) if commit else Progress.start(stream.num_samples)
     schedule = resolve(run.optimizer, math.ceil(stream.samples_per_epoch / plan.global_batch))
-    metadata = {"run": run.name, "seed": run.seed, "stream": stream.fingerprint, "config": json.loads(run.config_json)}
+    metadata = {
+        "run": run.name,
+        "seed": run.seed,
+        "stream": stream.fingerprint,
+        "data": json.loads(run.data_json),
+        "config": json.loads(run.config_json),
+    }
     _introduce(metadata | {"plan": asdict(plan), "schedule": asdict(schedule)}, storage, ranks)
     if ranks.is_first:
         link.publish(f"{run.name}: step {progress.step}, epoch {progress.epoch}, {plan.workers} workers; {schedule}")

@@ -39,6 +39,8 @@ class AblationConfig:
         for name in ("stop_at_step", "overfit", "init_from"):
             if getattr(self.pretrain, name) is not None:
                 raise ValueError(f"pretrain.{name} would leave nothing to compare; leave it out")
+        if self.pretrain.transfer.corpus is not None:
+            raise ValueError("pretrain.transfer has no effect: every arm is probed at its end; leave it out")
         if self.pretrain.choice.without_fold is not None:
             raise ValueError("pretrain.choice.without_fold: all folds are probed, so all are trained on; leave it out")
         for name, value, own in (

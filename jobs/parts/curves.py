@@ -14,12 +14,18 @@ RATE = "learning_rate"
 WAIT_SHARE = "data/wait_share"
 HELD_OUT_LOSS = "held_out/loss"
 ZERO_LOSS = "held_out/zero_loss"
+TRANSFER = "transfer/uar"
+NEIGHBOURS = "transfer/knn_uar"
+CHANCE = "transfer/chance"
 
 INK = "#222222"
 BLUE = "#1f6fb4"
 RED = "#d1495b"
 GREY = "#777777"
 ORANGE = "#e08e0b"
+GREEN = "#2a8f5c"
+
+_MEASURED = {"linewidth": 2, "marker": "o", "markersize": 3.5}
 
 
 def series(rows: Iterable[Row], name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -37,25 +43,30 @@ def smooth(values: np.ndarray, window: int) -> np.ndarray:
 
 
 def draw_curves(rows: Sequence[Row], *, title: str) -> bytes:
-    """PNG of loss (training, smoothed; held-out; the zero predictor's), learning rate and share of time spent waiting
-    for data, all over optimizer steps. Raises ValueError when no row has a training loss."""
+    """PNG of loss (training, smoothed; held-out; the zero predictor's), transfer where it was measured, learning rate
+    and share of time spent waiting for data, all over optimizer steps. Raises ValueError when no row has a training
+    loss."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     if not any(LOSS in row for row in rows):
         raise ValueError(f"no row has a {LOSS}: the run has not logged a step yet")
-    figure = Figure(figsize=(10, 7.5), dpi=120, layout="constrained")
+    is_probed = any(TRANSFER in row for row in rows)
+    figure = Figure(figsize=(10, 9.5 if is_probed else 7.5), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
-    loss, rate, wait = figure.subplots(3, 1, sharex=True, height_ratios=[4, 1, 1])
+    panels = figure.subplots(3 + is_probed, 1, sharex=True, height_ratios=[4, *[2] * is_probed, 1, 1])
+    loss, *between, rate, wait = panels
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold", color=INK)
     _draw_loss(loss, rows)
+    for axes in between:
+        _draw_transfer(axes, rows)
     _draw_line(rate, series(rows, RATE), "learning rate", color=INK)
     rate.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
     steps, shares = series(rows, WAIT_SHARE)
     _draw_line(wait, (steps, 100 * shares), "data wait, %", color=ORANGE)
     wait.set_ylim(0, max(5.0, 105 * shares.max(initial=0.0)))
     wait.set_xlabel("optimizer step")
-    for axes in (loss, rate, wait):
+    for axes in panels:
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
         axes.margins(x=0.01)
@@ -72,15 +83,29 @@ def _draw_loss(axes, rows: Sequence[Row]) -> None:
         axes.plot(steps, smooth(values, window), color=BLUE, linewidth=2, label=f"training, mean of {window} rows")
     steps, held_out = series(rows, HELD_OUT_LOSS)
     if len(held_out):
-        axes.plot(steps, held_out, color=RED, linewidth=2, marker="o", markersize=3.5, label="held-out")
-        last = (steps[-1], held_out[-1])
-        note = {"xytext": (0, 7), "textcoords": "offset points", "ha": "right", "fontsize": 9}
-        axes.annotate(f"{held_out[-1]:.3f}", last, **note, color=RED)
+        axes.plot(steps, held_out, color=RED, **_MEASURED, label="held-out")
+        _note_last(axes, steps, held_out, color=RED)
     steps, zero = series(rows, ZERO_LOSS)
     if len(zero):
         axes.axhline(zero[-1], color=GREY, linestyle="--", linewidth=1.2, label="held-out, predicting zeros")
     axes.set_ylabel("loss")
     axes.legend(frameon=False, loc="upper right")
+
+
+def _draw_transfer(axes, rows: Sequence[Row]) -> None:
+    steps, uar = series(rows, TRANSFER)
+    axes.plot(steps, uar, color=GREEN, **_MEASURED, label="linear probe")
+    _note_last(axes, steps, uar, color=GREEN)
+    axes.plot(*series(rows, NEIGHBOURS), color=ORANGE, **_MEASURED, label="nearest neighbours")
+    _, chance = series(rows, CHANCE)
+    axes.axhline(chance[-1], color=GREY, linestyle="--", linewidth=1.2, label="chance")
+    axes.set_ylabel("transfer, UAR")
+    axes.legend(frameon=False, loc="upper left")
+
+
+def _note_last(axes, steps: np.ndarray, values: np.ndarray, *, color: str) -> None:
+    note = {"xytext": (0, 7), "textcoords": "offset points", "ha": "right", "fontsize": 9}
+    axes.annotate(f"{values[-1]:.3f}", (steps[-1], values[-1]), **note, color=color)
 
 
 def _draw_line(axes, curve: tuple[np.ndarray, np.ndarray], label: str, *, color: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from jobs.parts.run_config import RunConfig
+from jobs.parts.run_config import PretrainRunConfig
 from models.config import MultiViewConfig
 from models.tokens import Grid
 from pipelines.alignment import AlignConfig
@@ -41,7 +41,7 @@ class MeadCorpusConfig:
 
 
 @dataclass(frozen=True)
-class MeadPretrainConfig(RunConfig):
+class MeadPretrainConfig(PretrainRunConfig):
     """Pre-training of a masked autoencoder across views, with masks that keep an active action unit (MAURA)."""
 
     JOB: ClassVar[str] = "pretrain_mead"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from jobs.parts.run_config import RunConfig
+from jobs.parts.run_config import PretrainRunConfig
 from models.config import MaskedAutoencoderConfig
 from models.tokens import Grid
 from pipelines.alignment import AlignConfig
@@ -47,7 +47,7 @@ class CorpusConfig:
 
 
 @dataclass(frozen=True)
-class PretrainConfig(RunConfig):
+class PretrainConfig(PretrainRunConfig):
     """Pre-training of a masked autoencoder on face video."""
 
     JOB: ClassVar[str] = "pretrain_voxceleb"

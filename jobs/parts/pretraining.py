@@ -1,58 +1,23 @@
-"""A pre-training run from its config: data prepared, a model trained, pictures drawn. What is learned from what is
-known to the `Pretraining` of each job."""
+"""A pre-training run from its config: data prepared, a model trained, pictures drawn."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any, Protocol, TypeVar
 
-from cluster.ledger import QUARANTINE
-from cluster.preflight import Capacity, Demand, InsufficientResources, cluster_capacity
-from cluster.protocols import Reference
 from cluster.runtime import print_result, ray_session
-from cluster.sinks import read_rows, to_lines
-from cluster.trainer import TrainingResult, TrainingRun, fit
-from jobs.config import to_json
 from jobs.parts.command_line import Command
-from jobs.parts.run_config import RunConfig
-from pipelines.storage import ObjectMissing, Storage
+from jobs.parts.run_config import PretrainRunConfig
+from jobs.parts.training import Work, run_name, train
+from pipelines.storage import Storage
 from pipelines.storage import home as default_home
 
-logger = logging.getLogger(__name__)
-
-Config = TypeVar("Config", bound=RunConfig)
+Config = TypeVar("Config", bound=PretrainRunConfig)
 TRAINING_SPLIT, HELD_OUT_SPLIT = "dev", "test"
 
 
-class Pretraining(Protocol):
-    """What a run learns from what, once its data are there."""
-
-    fingerprint: str
-    """Of the data."""
-
-    def task(self) -> Reference:
-        """A cluster.protocols.Task."""
-        ...
-
-    def stream(self, actors: int) -> Reference:
-        """A cluster.protocols.Stream with as many decode actors."""
-        ...
-
-    def probe(self) -> Reference:
-        """A cluster.protocols.Probe: the loss on the held-out batch."""
-        ...
-
-    def unusable(self) -> list[dict[str, Any]]:
-        """Videos that belong to no epoch, as rows {sample_id, uri, reason, detail}."""
-        ...
-
-    def describe_data(self, run_directory: Storage) -> None:
-        """Called before training: writes and logs what is known of the data by then."""
-        ...
+class Pretraining(Work, Protocol):
+    """What a masked autoencoder learns from what. One of its probes is "held_out", the loss on the held-out batch."""
 
     def draw_pictures(self, run_directory: Storage) -> dict[str, Any]:
         """Reconstructions of the held-out clips, into `pictures/`. Returns psnr_* and "pictures", their names."""
@@ -76,123 +41,3 @@ def pretrain(command: Command[Config], prepare: Callable[[Config, Storage], Pret
     if result.get("is_finished") and "psnr_model" not in result:
         result |= work.draw_pictures(run_directory)
     print_result(result, run_directory if result["is_finished"] else None)
-
-
-def train(config: RunConfig, work: Pretraining, name: str, run_directory: Storage) -> dict[str, Any]:
-    """Trains, or resumes, or finds the run finished. Ray must be up. Raises as `pretrain`."""
-    check_same_run(run_directory, config)
-    result = finished_result(run_directory)
-    if result is not None:
-        logger.info("run %s is finished; this is its result", name)
-        return result
-    run = training_run(config, work, name, run_directory.uri, cluster_capacity())
-    unusable = work.unusable()
-    record_unusable(unusable, run_directory)
-    work.describe_data(run_directory)
-    return summarize(fit(run)) | {"unusable": len(unusable)}
-
-
-def run_name(config: RunConfig, fingerprint: str) -> str:
-    """Recipe and hash of what is learned from what: the same command finds its run again."""
-    key = json.dumps([to_json(config.learning()), fingerprint], sort_keys=True)
-    return f"{config.recipe}-{hashlib.sha256(key.encode()).hexdigest()[:10]}"
-
-
-def check_same_run(run_directory: Storage, config: RunConfig) -> None:
-    """Raises ValueError, naming the fields, when the directory holds a run that learns something else."""
-    try:
-        recorded = json.loads(run_directory.read("run.json"))["config"]
-    except ObjectMissing:
-        return
-    wanted = to_json(config.learning())
-    learned = set(wanted) - set(config.PLACEMENT)
-    changed = sorted(field for field in learned if recorded.get(field) != wanted[field])
-    if changed:
-        raise ValueError(
-            f"{run_directory.uri} was begun with other values of {', '.join(changed)}: give this run another --name, "
-            "or none, or the values it was begun with (see its run.json)"
-        )
-
-
-def finished_result(run_directory: Storage) -> dict[str, Any] | None:
-    try:
-        return json.loads(run_directory.read("result.json"))
-    except ObjectMissing:
-        return None
-
-
-def record_unusable(unusable: list[dict[str, Any]], run_directory: Storage) -> None:
-    """Opens the run's quarantine table with the videos that belong to no epoch: in epoch -1, before any is read for
-    training; the ledger appends to it."""
-    if unusable and not run_directory.exists(QUARANTINE):
-        run_directory.write(QUARANTINE, to_lines([{"step": 0, "epoch": -1, **row} for row in unusable]))
-
-
-def training_run(
-    config: RunConfig, work: Pretraining, name: str, run_directory: str, capacity: Capacity
-) -> TrainingRun:
-    """What the cluster is asked to do."""
-    actors = decode_actors(config, capacity)
-    return TrainingRun(
-        name=name,
-        run_directory=run_directory,
-        task=work.task(),
-        stream=work.stream(actors),
-        probes=(("held_out", work.probe()),),
-        optimizer=config.optimizer,
-        engine=config.engine,
-        workers=config.workers,
-        checkpoint=config.checkpoint,
-        telemetry=config.telemetry,
-        quarantine=config.quarantine,
-        seed=config.seed,
-        config_json=json.dumps({"job": config.JOB, **to_json(config)}),
-        demands=(Demand("decode actor", actors, config.decode.cpus_per_actor),),
-        init_from=config.init_from,
-        stop_at_step=config.stop_at_step,
-    )
-
-
-def decode_actors(config: RunConfig, capacity: Capacity) -> int:
-    """As many as asked for, or as fit beside the training workers. Raises InsufficientResources when none does."""
-    if config.decode.num_actors is not None:
-        return config.decode.num_actors
-    workers = config.workers.num_workers or int(capacity.gpus) or 1
-    free = capacity.cpus - workers * config.workers.cpus_per_worker
-    actors = int(free / config.decode.cpus_per_actor + 1e-6)
-    if actors < 1:
-        raise InsufficientResources(
-            f"{workers} workers with {config.workers.cpus_per_worker:g} CPUs each leave {free:g} of {capacity.cpus:g} "
-            f"CPUs, a decode actor needs {config.decode.cpus_per_actor:g}: lower --workers.cpus-per-worker, "
-            "--workers.num-workers or --decode.cpus-per-actor"
-        )
-    return actors
-
-
-def stream_fields(config: RunConfig, actors: int) -> dict[str, Any]:
-    """The fields of a StreamConfig that a run's config decides."""
-    return {
-        "split": TRAINING_SPLIT,
-        "min_actors": actors,
-        "max_actors": actors,
-        "cpus_per_actor": config.decode.cpus_per_actor,
-        "passes_per_epoch": config.passes_per_epoch,
-        "overfit": config.overfit,
-    }
-
-
-def summarize(result: TrainingResult) -> dict[str, Any]:
-    """The result line: where, how far, and the newest losses."""
-    line = asdict(result)
-    metrics = line.pop("metrics")
-    names = ("loss/total", "held_out/loss", "held_out/zero_loss")
-    return line | {name.replace("/", "_"): metrics[name] for name in names if name in metrics}
-
-
-def write_curves(run_directory: Storage, *, step: int, title: str) -> str:
-    """Draws the losses of the run up to a step into pictures/curves.png; returns its address."""
-    from jobs.parts.curves import draw_curves
-
-    pictures = run_directory.child("pictures")
-    pictures.write("curves.png", draw_curves(read_rows(run_directory, "metrics.jsonl", step), title=title))
-    return pictures.full("curves.png")

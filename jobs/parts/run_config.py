@@ -1,8 +1,8 @@
-"""What every pre-training run is configured by, whatever it learns from. Imports nothing heavy."""
+"""What every training run is configured by, whatever it learns. Imports nothing heavy."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import ClassVar, Self
 
 import tyro
@@ -15,6 +15,7 @@ from cluster.config import (
     TelemetryConfig,
     WorkersConfig,
 )
+from jobs.parts.transfer_config import TransferConfig
 from pipelines.decoders import Decoder
 
 
@@ -31,7 +32,7 @@ class DecodeConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """The part of a pre-training config that jobs have in common."""
+    """The part of a config that all training jobs have in common."""
 
     JOB: ClassVar[str]
     """Name of the job whose config this is, recorded beside it."""
@@ -48,16 +49,12 @@ class RunConfig:
 
     recipe: tyro.conf.Suppress[str]
     """Name of the recipe these values come from."""
-    clips_per_video: int = 1
-    """Masks drawn for each decoded clip (repeated sampling: decoding is shared)."""
     passes_per_epoch: int = 1
     """How often an epoch visits every sample, each time with another clip. Starting an epoch takes seconds, so a small
     corpus wants several; a sample is then a visit."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     init_from: str | None = None
     """Run or checkpoint whose weights training starts from; everything else starts afresh."""
-    held_out_clips: int = 32
-    """Clips of the test split in the fixed held-out batch."""
     overfit: int | None = None
     """Train on this many samples, with the same frames, crops and masks every time: a check that the model can learn.
     """
@@ -73,12 +70,33 @@ class RunConfig:
     """End this command after that step, with a checkpoint; the same command without it goes on."""
 
     def __post_init__(self) -> None:
-        for name in ("clips_per_video", "passes_per_epoch", "held_out_clips", "overfit"):
+        self._check_counts("passes_per_epoch", "overfit")
+
+    def _check_counts(self, *names: str) -> None:
+        for name in names:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name}={value} must be at least 1")
 
     def learning(self) -> Self:
         """The part that decides what is learned, with the rest at its defaults: what a run is named after."""
-        defaults = RunConfig(recipe="none")
-        return replace(self, **{name: getattr(defaults, name) for name in self.PLACEMENT})
+        placed = (one for one in fields(self) if one.name in self.PLACEMENT)
+        defaults = {one.name: one.default if one.default is not MISSING else one.default_factory() for one in placed}
+        return replace(self, **defaults)
+
+
+@dataclass(frozen=True)
+class PretrainRunConfig(RunConfig):
+    """The part of a config that the pre-training jobs have in common."""
+
+    PLACEMENT: ClassVar[tuple[str, ...]] = (*RunConfig.PLACEMENT, "transfer")
+
+    clips_per_video: int = 1
+    """Masks drawn for each decoded clip (repeated sampling: decoding is shared)."""
+    held_out_clips: int = 32
+    """Clips of the test split in the fixed held-out batch."""
+    transfer: TransferConfig = field(default_factory=TransferConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_counts("clips_per_video", "held_out_clips")

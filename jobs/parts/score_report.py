@@ -92,9 +92,7 @@ def _group_table(title: str, groups: Mapping[str, Mapping[str, Any]]) -> Table:
     for name in columns:
         table.add_column(words(name), justify="right")
     for group, values in groups.items():
-        cells = (
-            str(values[name]) if isinstance(values[name], int) else number(name, values[name]) for name in columns
-        )
+        cells = (str(values[name]) if isinstance(values[name], int) else number(name, values[name]) for name in columns)
         table.add_row(group, *cells)
     return table
 

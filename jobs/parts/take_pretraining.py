@@ -13,10 +13,13 @@ import numpy as np
 from cluster.protocols import Reference
 from jobs.parts.held_out import HeldOutLoss
 from jobs.parts.mead_config import MeadPretrainConfig
-from jobs.parts.pretraining import HELD_OUT_SPLIT, TRAINING_SPLIT, stream_fields, write_curves
+from jobs.parts.pretraining import HELD_OUT_SPLIT, TRAINING_SPLIT
+from jobs.parts.training import stream_fields, write_curves
+from jobs.parts.transfer import prepare_transfer, transfer_probes
+from jobs.parts.validation import ValidationConfig
 from pipelines.storage import Storage
 from pipelines.take_sample import TakeSampleConfig
-from pipelines.take_stream import TakeChoice, TakeStreamConfig, take_rows
+from pipelines.take_stream import TakeChoice, TakeStreamConfig, chosen_takes, take_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,26 +47,34 @@ class TakeHeldOutConfig:
 
 
 def prepare(config: MeadPretrainConfig, home: Storage) -> TakePretraining:
-    """The corpus found or rendered, cataloged, and its annotations opened. Ray must be up.
+    """The corpora found or rendered, cataloged, and annotations opened. Ray must be up.
 
-    Raises ValueError where the annotations are missing or of another catalog.
+    Raises ValueError where the annotations are missing or of another catalog, and what `prepare_transfer` raises.
     """
     from jobs.parts.takes import prepare_takes
 
-    return TakePretraining(config, *prepare_takes(config.corpus, home))
+    takes = prepare_takes(config.corpus, home)
+    return TakePretraining(config, *takes, transfer=prepare_transfer(config, home))
 
 
 class TakePretraining:
     """A masked autoencoder on the takes of a catalog (see jobs.parts.pretraining.Pretraining)."""
 
     def __init__(
-        self, config: MeadPretrainConfig, catalog_uri: str, catalog: Catalog, annotations: Annotations
+        self,
+        config: MeadPretrainConfig,
+        catalog_uri: str,
+        catalog: Catalog,
+        annotations: Annotations,
+        *,
+        transfer: ValidationConfig | None = None,
     ) -> None:
         from pipelines.annotations import check_annotations, fingerprint_of
 
         check_annotations(catalog, annotations)
         self.config, self.catalog_uri, self.catalog, self.annotations = config, catalog_uri, catalog, annotations
         self.fingerprint = fingerprint_of(catalog, annotations)
+        self._transfer = transfer
 
     def task(self) -> Reference:
         return Reference("models.multi_view:build", self.config.model)
@@ -72,14 +83,20 @@ class TakePretraining:
         config = TakeStreamConfig(
             catalog=self.catalog_uri,
             annotations=self.annotations.place.uri,
+            split=TRAINING_SPLIT,
             choice=self.config.choice,
             sample=self.config.sample(),
             **stream_fields(self.config, actors),
         )
         return Reference("pipelines.take_stream:build_stream", config)
 
-    def probe(self) -> Reference:
-        return Reference("jobs.parts.take_pretraining:build_held_out_loss", self._held_out())
+    def probes(self) -> tuple[tuple[str, Reference], ...]:
+        loss = Reference("jobs.parts.take_pretraining:build_held_out_loss", self._held_out())
+        return (("held_out", loss), *transfer_probes(self._transfer))
+
+    def data(self) -> dict[str, Any]:
+        takes, _ = chosen_takes(self.catalog, TRAINING_SPLIT, self.config.choice, fewest_views=1)
+        return {"corpus": self.catalog.corpus, "subjects": sorted(set(takes["subject"].to_pylist()))}
 
     def unusable(self) -> list[dict[str, Any]]:
         """Videos that are in no take; their ids count videos, those of the samples count takes."""

@@ -1,4 +1,4 @@
-"""A pre-trained model from wherever its weights lie: a run, one of its checkpoints, or an exported file."""
+"""A trained model from wherever its weights lie: a run, one of its checkpoints, or an exported file."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cluster.checkpoint import CheckpointError, load_weights
 from cluster.commit import COMMIT
 from jobs.config import from_json
+from jobs.parts.finetune_config import FinetuneConfig
 from jobs.parts.mead_config import MeadPretrainConfig
 from jobs.parts.pretrain_config import PretrainConfig
 from pipelines.storage import Storage, StorageError, home
@@ -17,19 +18,24 @@ from pipelines.storage import Storage, StorageError, home
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from models.fine_tuning import FineTuning
     from models.masked_autoencoder import MaskedAutoencoder
 
 LISTED = 10
 SEARCHED = 20_000  # objects looked at for that list
 
+AnyConfig = PretrainConfig | MeadPretrainConfig | FinetuneConfig
+PRETRAINING = (PretrainConfig, MeadPretrainConfig)
+ALL = (*PRETRAINING, FinetuneConfig)
+
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """Weights of a masked autoencoder and what is known of their making."""
+    """Weights of a model and what is known of their making."""
 
     weights: dict[str, Tensor]
     """fp32, by the task's parameter names."""
-    config: PretrainConfig | MeadPretrainConfig
+    config: AnyConfig
     provenance: dict[str, Any]
     """"checkpoint" (its address), "step", "epoch" and "metadata": run, seed, config, fingerprint of the data."""
 
@@ -42,22 +48,24 @@ class Trained:
     def step(self) -> int:
         return self.provenance["step"]
 
-    def model(self) -> MaskedAutoencoder:
+    def model(self) -> MaskedAutoencoder | FineTuning:
         """The model with these weights, on the CPU."""
+        from models import fine_tuning
         from models.weights import build_model
 
-        model = build_model(self.config.model)
+        build = fine_tuning.build if isinstance(self.config, FinetuneConfig) else build_model
+        model = build(self.config.model)
         model.load_state_dict(self.weights)
         return model
 
 
-def load_trained(uri: str) -> Trained:
+def load_trained(uri: str, kinds: tuple[type[AnyConfig], ...] = PRETRAINING) -> Trained:
     """The newest intact checkpoint of a run directory, the one checkpoint that `uri` names, or what was exported whole
-    to a local NAME.safetensors.
+    to a local NAME.safetensors; of a run with a config of these kinds.
 
     Raises:
         CheckpointError: there is none (the message lists what there is), or it is damaged.
-        ValueError: an exported file that cannot be used, or a config that is not one of pre-training.
+        ValueError: an exported file that cannot be used, or a run of another kind.
     """
     if uri.endswith(".safetensors"):
         weights, provenance = _read_exported(Path(uri).expanduser())
@@ -66,15 +74,16 @@ def load_trained(uri: str) -> Trained:
             weights, provenance = load_weights(uri)
         except (CheckpointError, StorageError) as error:
             raise CheckpointError(f"{error}\n{_what_exists(uri)}") from error
-    config = read_config(provenance["metadata"]["config"])
+    config = read_config(provenance["metadata"]["config"], kinds)
     return Trained(weights=weights, config=config, provenance=provenance)
 
 
-def read_config(recorded: dict[str, Any]) -> PretrainConfig | MeadPretrainConfig:
-    """The config that a run recorded, of the job that recorded it."""
+def read_config(recorded: dict[str, Any], kinds: tuple[type[AnyConfig], ...] = PRETRAINING) -> AnyConfig:
+    """The config that a run recorded, of the job that recorded it. Raises ValueError where it is none of these
+    kinds."""
     values = dict(recorded)
     job = values.pop("job", PretrainConfig.JOB)
-    classes = {cls.JOB: cls for cls in (PretrainConfig, MeadPretrainConfig)}
+    classes = {cls.JOB: cls for cls in kinds}
     if job not in classes:
         raise ValueError(f"the run is one of {job!r}, not of {', '.join(classes)}")
     return from_json(classes[job], values)

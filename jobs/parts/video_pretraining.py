@@ -11,7 +11,10 @@ from cluster.protocols import Reference
 from jobs.parts.catalog import prepare_catalog
 from jobs.parts.held_out import HeldOutConfig, batch_of
 from jobs.parts.pretrain_config import PretrainConfig
-from jobs.parts.pretraining import HELD_OUT_SPLIT, stream_fields, write_curves
+from jobs.parts.pretraining import HELD_OUT_SPLIT, TRAINING_SPLIT
+from jobs.parts.training import stream_fields, write_curves
+from jobs.parts.transfer import prepare_transfer, transfer_probes
+from jobs.parts.validation import ValidationConfig
 from pipelines.annotations import check_annotations, fingerprint_of
 from pipelines.catalog import OK, Catalog
 from pipelines.storage import Storage
@@ -22,31 +25,39 @@ if TYPE_CHECKING:
 
 
 def prepare(config: PretrainConfig, home: Storage) -> VideoPretraining:
-    """The corpus found or rendered, and cataloged, and its annotations where crops or masks follow the face. Ray must
-    be up.
+    """The corpora found or rendered, and cataloged, and annotations where crops or masks follow the face. Ray must be
+    up.
 
-    Raises ValueError where these are missing or of another catalog.
+    Raises ValueError where these are missing or of another catalog, and what `prepare_transfer` raises.
     """
     uri, catalog = prepare_catalog(config.corpus, home)
+    transfer = prepare_transfer(config, home)
     if not config.sample().follows_face:
-        return VideoPretraining(config, uri, catalog)
+        return VideoPretraining(config, uri, catalog, transfer=transfer)
     from jobs.parts.annotation import find_annotations
 
     has_truth = config.corpus.name == "synthetic"
     annotations = find_annotations(uri, catalog, given=config.corpus.annotations, has_truth=has_truth)
-    return VideoPretraining(config, uri, catalog, annotations)
+    return VideoPretraining(config, uri, catalog, annotations, transfer=transfer)
 
 
 class VideoPretraining:
     """A masked autoencoder on the videos of a catalog (see jobs.parts.pretraining.Pretraining)."""
 
     def __init__(
-        self, config: PretrainConfig, catalog_uri: str, catalog: Catalog, annotations: Annotations | None = None
+        self,
+        config: PretrainConfig,
+        catalog_uri: str,
+        catalog: Catalog,
+        annotations: Annotations | None = None,
+        *,
+        transfer: ValidationConfig | None = None,
     ) -> None:
         if annotations is not None:
             check_annotations(catalog, annotations)
         self.config, self.catalog_uri, self.catalog, self._annotations = config, catalog_uri, catalog, annotations
         self.fingerprint = fingerprint_of(catalog, annotations)
+        self._transfer = transfer
 
     def task(self) -> Reference:
         return Reference("models.masked_autoencoder:build", self.config.model)
@@ -55,14 +66,19 @@ class VideoPretraining:
         fields = stream_fields(self.config, actors)
         config = VideoStreamConfig(
             catalog=self.catalog_uri,
+            split=TRAINING_SPLIT,
             annotations=annotations_address(self.config, self.catalog_uri),
             sample=self.config.sample(),
             **fields,
         )
         return Reference("pipelines.video_stream:build_stream", config)
 
-    def probe(self) -> Reference:
-        return Reference("jobs.parts.held_out:build_held_out_loss", held_out(self.config, self.catalog_uri))
+    def probes(self) -> tuple[tuple[str, Reference], ...]:
+        loss = Reference("jobs.parts.held_out:build_held_out_loss", held_out(self.config, self.catalog_uri))
+        return (("held_out", loss), *transfer_probes(self._transfer))
+
+    def data(self) -> dict[str, Any]:
+        return {"corpus": self.catalog.corpus, "subjects": self.catalog.subjects(TRAINING_SPLIT)}
 
     def unusable(self) -> list[dict[str, Any]]:
         videos = judged_videos(self.catalog, self.config.sample(), self._annotations)

@@ -207,7 +207,7 @@ def test_rows_reach_a_terminal_and_a_log(monkeypatch: pytest.MonkeyPatch) -> Non
     from cluster import console
 
     log = io.StringIO()
-    show = console._line_printer(log)
+    show = console._line_printer(log, None)
     show("run a: 2 workers")
     show({"step": 1, "loss/total": 0.5})
     assert log.getvalue() == "run a: 2 workers\nstep 1  total 0.5\n"

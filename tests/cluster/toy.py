@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,9 @@ class ToyTask(nn.Module):
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
         return [{"name": "all", "params": list(self.parameters()), "weight_decay": weight_decay, "lr_scale": 1.0}]
+
+    def start_from(self, weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
+        self.load_state_dict(weights)
 
 
 def make_task(faults: ToyFaults) -> ToyTask:

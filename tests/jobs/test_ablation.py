@@ -19,6 +19,7 @@ from jobs.parts.ablation_scores import ABLATION_METRICS, describe
 from jobs.parts.command_line import Command
 from jobs.parts.intervals import differences, statistics_by_subject
 from jobs.parts.mead_config import MeadCorpusConfig
+from jobs.parts.transfer_config import TransferConfig
 from jobs.parts.view_features import ViewTable, read_views, unit_features, view_table
 from jobs.recipes.mead_ablation import RECIPES
 from models.weights import build_model
@@ -86,6 +87,7 @@ def test_arms_differ_in_masks_and_targets_and_nothing_else(recipe):
         ({"overfit": 2}, "overfit"),
         ({"init_from": "run"}, "init_from"),
         ({"choice": TakeChoice(without_fold=0)}, "without_fold"),
+        ({"transfer": TransferConfig("crema_d")}, "transfer has no effect"),
     ],
 )
 def test_values_that_would_spoil_the_comparison_are_refused(changed, problem):

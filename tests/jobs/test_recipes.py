@@ -10,7 +10,9 @@ import pytest
 from jobs.config import from_json, to_json
 from jobs.parts.command_line import parse
 from jobs.parts.pretrain_config import CorpusConfig, PretrainConfig
+from jobs.parts.transfer_config import TransferConfig
 from jobs.parts.video_pretraining import annotations_address, held_out
+from jobs.recipes.mead import RECIPES as MEAD
 from jobs.recipes.voxceleb import RECIPES, mae_dfer_base, mae_dfer_units, wild
 from pipelines.alignment import AlignConfig
 from pipelines.au_masks import AUMaskConfig
@@ -27,6 +29,13 @@ def test_a_recipe_is_named_after_itself_says_what_it_reproduces_and_survives_jso
     assert any(word in recipe.__doc__ for word in ("Table", "Figure", "No paper row"))
     assert "Cost" in recipe.__doc__ or name == "nano"
     assert from_json(PretrainConfig, to_json(config)) == config
+
+
+def test_no_recipe_measures_transfer_until_a_labelled_corpus_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not any(recipe().transfer.corpus for recipes in (RECIPES, MEAD) for recipe in recipes.values())
+    monkeypatch.setattr("sys.argv", ["job.py", "nano", "--transfer.corpus", "crema_d"])
+    config = parse(RECIPES, default="nano", description="").config
+    assert config.transfer == TransferConfig("crema_d") and config.learning() == RECIPES["nano"]().learning()
 
 
 def test_no_two_recipes_learn_the_same() -> None:
@@ -54,7 +63,8 @@ def test_the_papers_numbers_stand_in_the_base_recipe() -> None:
 def test_where_a_run_is_carried_out_does_not_change_what_it_learns() -> None:
     config = mae_dfer_base()
     moved = replace(config, workers=replace(config.workers, num_workers=8), stop_at_step=5)
-    assert moved.learning() == config.learning()
+    watched = replace(config, transfer=TransferConfig("dfew", root="s3://bucket/dfew"))
+    assert moved.learning() == watched.learning() == config.learning()
     assert replace(config, seed=1).learning() != config.learning()
 
 

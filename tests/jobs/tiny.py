@@ -69,8 +69,8 @@ def write_run(
     name = f"step-{step:08d}-0a"
     storage = Storage(folder / DIRECTORY)
     state = {key: tensor.contiguous() for key, tensor in tiny_model(config).state_dict().items()}
-    data = safetensors.torch.save(state)
-    storage.write(f"{name}/weights-00000-000.safetensors", data)
+    content = safetensors.torch.save(state)
+    storage.write(f"{name}/weights-00000-000.safetensors", content)
     commit = Commit(
         name=name,
         step=step,
@@ -81,7 +81,7 @@ def write_run(
         engine={"updates": step},
         metadata={"run": RUN, "seed": 0, "stream": f"{catalog}:dev", "config": to_json(config)}
         | ({} if data is None else {"data": data}),
-        files={"weights-00000-000.safetensors": FileEntry.of(data)},
+        files={"weights-00000-000.safetensors": FileEntry.of(content)},
     )
     storage.write(f"{name}/{COMMIT}", commit.to_json())
     return name

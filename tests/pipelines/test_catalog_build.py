@@ -3,12 +3,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import pyarrow as pa
 import pytest
 import ray
 
 from pipelines.catalog import Catalog
 from pipelines.catalog_build import Built, build, probe_block, read_exclusions
+from pipelines.frame_folder import probe_folder
 from pipelines.storage import AccessDenied, Storage, content_digest
 from tests.pipelines import media
 
@@ -164,3 +166,67 @@ def test_refused_access_is_never_taken_for_bad_videos(corpus: Storage, monkeypat
     monkeypatch.setattr("pipelines.catalog_build.Storage", RefusingStorage)
     with pytest.raises(AccessDenied, match="cannot read dev/mp4"):
         build_vox(corpus)
+
+
+IMAGES = [cv2.imencode(".png", image_HWC)[1].tobytes() for image_HWC in media.moving_square(4)]
+LISTED = """path,label,subject
+anna/1,calm,p1
+anna/2,glad,p1
+bert.mp4,calm,p2
+carl,glad,p3
+dora,calm,p4
+emil,glad,p5
+finn,glad,p6
+"""
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Storage:
+    """A table of one's own: six folders of images and a video, of six people whom only labels.csv names."""
+    folders = ["anna/1", "anna/2", "carl", "dora", "emil", "finn"]
+    images = {f"{folder}/{index}.png": image for folder in folders for index, image in enumerate(IMAGES)}
+    return fill(Storage(tmp_path / "table"), {**images, "bert.mp4": GOOD, "labels.csv": LISTED.encode()})
+
+
+def test_a_folder_of_images_is_one_video_and_known_by_all_its_images(folders: Storage) -> None:
+    built = build("table", folders.uri)
+    assert (built.probed, built.reused, built.ignored) == (7, 0, 1)
+    rows = {row["uri"]: row for row in built.catalog.table.to_pylist()}
+    assert {uri: row["kind"] for uri, row in rows.items()} == {
+        **dict.fromkeys(("anna/1", "anna/2", "carl", "dora", "emil", "finn"), "frames"),
+        "bert.mp4": "video",
+    }
+    row = rows["anna/2"]
+    assert (row["size"], row["frames"], row["fps"]) == (sum(map(len, IMAGES)), len(IMAGES), 25.0)
+    assert (row["width"], row["height"], row["status"], row["subject"]) == (96, 64, "ok", "p1")
+    _, digest = probe_folder(folders, "anna/2")
+    assert row["digest"] == digest and row["etag"] != rows["anna/1"]["etag"]
+
+
+def test_a_changed_image_is_looked_at_again_and_the_other_folders_are_not(folders: Storage) -> None:
+    first = build("table", folders.uri)
+    assert build("table", folders.uri, previous=first.catalog).probed == 0
+    folders.write("carl/2.png", IMAGES[0])
+    changed = build("table", folders.uri, previous=first.catalog)
+    assert (changed.probed, changed.reused) == (1, 6)
+    before, after = ({row["uri"]: row["digest"] for row in one.catalog.table.to_pylist()} for one in (first, changed))
+    assert [uri for uri in before if before[uri] != after[uri]] == ["carl"]
+    assert changed.catalog.fingerprint != first.catalog.fingerprint
+
+    folders.write("dora/1.png", b"no image")
+    broken = build("table", folders.uri, previous=changed.catalog)
+    assert broken.probed == 1 and statuses(broken.catalog)["dora"] == "decode"
+
+
+def test_a_folder_is_excluded_by_its_name_and_the_list_may_go_on_naming_it(folders: Storage) -> None:
+    built = build("table", folders.uri, exclusions=["anna/2", "nobody"])
+    assert "anna/2" not in statuses(built.catalog) and "anna/1" in statuses(built.catalog)
+    assert (built.excluded, built.unmatched_exclusions) == (1, ("nobody",))
+
+
+def test_a_person_whom_only_the_list_of_labels_knows_can_withdraw(folders: Storage) -> None:
+    built = build("table", folders.uri, exclusions=["p1"])
+    assert set(statuses(built.catalog)) == {"bert.mp4", "carl", "dora", "emil", "finn"}
+    assert (built.excluded, built.probed, built.unmatched_exclusions) == (2, 5, ())
+    assert built.catalog.exclusions == ("p1",)
+    assert built.catalog.table["sample_id"].to_pylist() == list(range(5))

@@ -1,0 +1,57 @@
+#!/usr/bin/env python
+"""Compare fine-tunings of the same corpus, seed by seed and subject by subject.
+
+    python jobs/finetune.py dfew --corpus.root DIR --seeds 5 --name scratch
+    python jobs/finetune.py dfew --corpus.root DIR --seeds 5 --name pretrained --init-from RUN
+    python jobs/compare.py --arms scratch pretrained --baseline scratch
+
+An arm is the name of a fine-tuning, or NAME=DIRECTORY. Differences come with 95 % intervals over test subjects and
+seeds, and with a list of all that the arms' configs do not share. The last line on stdout is one JSON object.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import tyro
+
+
+@dataclass(frozen=True)
+class Config:
+    """The options of this job."""
+
+    arms: tuple[str, ...]
+    """Names of fine-tunings below finetunings/ of the home, or NAME=DIRECTORY."""
+    baseline: str
+    """The arm that the others are compared with."""
+    home: str | None = None
+    """Where runs are kept; None: $SEMBLANCE_HOME, or ~/semblance."""
+    output: str | None = None
+    """Where comparison.json and comparison.png go; None: comparisons/ in the home."""
+
+
+def main() -> None:
+    config = tyro.cli(Config, description=__doc__)
+
+    from cluster.checkpoint import CheckpointError
+    from cluster.runtime import print_result
+    from jobs.parts.comparison import compare_finetunings
+    from pipelines.storage import Storage, StorageError
+    from pipelines.storage import home as default_home
+
+    home = Storage(config.home) if config.home else default_home()
+    arms = dict(arm.split("=", 1) if "=" in arm else (arm, home.full(f"finetunings/{arm}")) for arm in config.arms)
+    try:
+        place = Storage(config.output) if config.output else home.child("comparisons", "-".join(arms))
+        result = compare_finetunings(arms, baseline=config.baseline, place=place)
+    except (CheckpointError, StorageError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    print_result(result)
+
+
+if __name__ == "__main__":
+    main()
