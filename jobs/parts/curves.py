@@ -93,14 +93,16 @@ def _draw_loss(axes, rows: Sequence[Row]) -> None:
 
 
 def _draw_transfer(axes, rows: Sequence[Row]) -> None:
-    steps, uar = series(rows, TRANSFER)
+    (steps, uar), (_, chance) = series(rows, TRANSFER), series(rows, CHANCE)
+    neighbours = series(rows, NEIGHBOURS)
     axes.plot(steps, uar, color=GREEN, **_MEASURED, label="linear probe")
-    _note_last(axes, steps, uar, color=GREEN)
-    axes.plot(*series(rows, NEIGHBOURS), color=ORANGE, **_MEASURED, label="nearest neighbours")
-    _, chance = series(rows, CHANCE)
+    axes.plot(*neighbours, color=ORANGE, **_MEASURED, label="nearest neighbours")
     axes.axhline(chance[-1], color=GREY, linestyle="--", linewidth=1.2, label="chance")
+    _note_last(axes, steps, uar, color=GREEN)
+    # From 0, so that noise about chance does not fill the panel, and with room for the legend.
+    axes.set_ylim(0, 1.4 * max(uar.max(), neighbours[1].max(), chance[-1]))
     axes.set_ylabel("transfer, UAR")
-    axes.legend(frameon=False, loc="upper left")
+    axes.legend(frameon=False, loc="upper left", ncols=3)
 
 
 def _note_last(axes, steps: np.ndarray, values: np.ndarray, *, color: str) -> None:

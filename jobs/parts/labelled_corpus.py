@@ -21,9 +21,7 @@ logger = logging.getLogger(__name__)
 def prepare_labelled(corpus: LabelledCorpusConfig, place: Storage) -> tuple[str, Catalog]:
     """Address and content of the catalog of a corpus, rendered and built where it is not there. Ray must be up."""
     if corpus.root is None:
-        logger.warning(
-            "no --corpus.root: this is the synthetic twin of %s, procedural faces in its layout", corpus.name
-        )
+        logger.warning("no root of %s was given: these are procedural faces in its layout, its twin", corpus.name)
         return find_or_build(corpus.name, _render(corpus, place).uri, place)
     return find_or_build(corpus.name, corpus.root, place, exclude=corpus.exclude)
 

@@ -162,9 +162,9 @@ def nano() -> FinetuneConfig:
             drop_path=0.0,
         ),
         optimizer=OptimizerConfig(
-            base_lr=0.03, min_lr=3e-5, global_batch=8, epochs=4, warmup_epochs=0.5, betas=(0.9, 0.999)
+            base_lr=0.03, min_lr=3e-5, global_batch=8, epochs=1, warmup_epochs=0.1, betas=(0.9, 0.999)
         ),
-        passes_per_epoch=5,
+        passes_per_epoch=20,
         engine=EngineConfig(zero_stage=0),
         checkpoint=CheckpointConfig(every_steps=50),
         telemetry=TelemetryConfig(log_every_steps=10, probe_every_steps=40),
