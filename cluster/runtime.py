@@ -49,6 +49,8 @@ def ray_session(
 
     Raises RuntimeError when RAY_ADDRESS names a Ray client or a dashboard instead of a cluster.
     """
+    # Else a thread that still asks after the shutdown would start a cluster of its own. Read when ray is imported.
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
     import ray
     from ray.util import log_once
 

@@ -19,7 +19,7 @@ from jobs.parts.evaluation import METRICS, PREDICTIONS, evaluate_folds, predict_
 from jobs.parts.finetune_config import FinetuneConfig
 from jobs.parts.finetuning import Finetuning
 from jobs.parts.labelled_corpus import chosen_protocol, prepare_annotations, prepare_labelled
-from jobs.parts.training import run_name, train
+from jobs.parts.training import run_name, seen_by, train
 from pipelines.labelled_videos import check_all_usable
 from pipelines.storage import Storage
 from pipelines.storage import home as default_home
@@ -73,27 +73,16 @@ def prepare(command: Command[FinetuneConfig], home: Storage) -> list[Run]:
     annotations = None
     if config.sample().follows_face:
         annotations = prepare_annotations(config.corpus, uri, catalog)
-    ancestor = None if config.init_from is None else _seen_by(config.init_from)
-    runs = []
+    ancestor, runs = seen_by(config.init_from), []
     for seed in range(config.seed, config.seed + config.seeds):
         for fold in chosen_folds(config, protocol):
             single = config.single(fold=fold, seed=seed)
             work = Finetuning(single, protocol, uri, catalog, annotations, ancestor)
             check_all_usable(work.test_videos())
             suffix = (f"-fold{fold}" if fold else "") + f"-seed{seed}"
-            name = f"{command.name}{suffix}" if command.name else run_name(work.config, work.fingerprint) + suffix
-            runs.append(Run(name, home.child("runs", name), work))
+            name = command.name or run_name(config.single(fold=None, seed=0), work.fingerprint)
+            runs.append(Run(f"{name}{suffix}", home.child("runs", f"{name}{suffix}"), work))
     return runs
-
-
-def _seen_by(uri: str) -> dict[str, Any]:
-    """What a checkpoint says of its data. Raises ValueError for one that says nothing."""
-    from cluster.checkpoint import describe_checkpoint
-
-    described = describe_checkpoint(uri)
-    if "data" not in described["metadata"]:
-        raise ValueError(f"{described['checkpoint']} does not say whom it has seen; train its run again")
-    return described["metadata"]["data"]
 
 
 def chosen_folds(config: FinetuneConfig, protocol: EvaluationProtocol) -> list[int | None]:

@@ -91,7 +91,7 @@ class Finetuning:
 
     def data(self) -> dict[str, Any]:
         return {
-            "corpus": self.catalog.corpus,
+            "corpus": self.config.corpus.title,
             "catalog": self.catalog_uri,
             "annotations": None if self.annotations is None else self.annotations.place.uri,
             "protocol": self.protocol.name,

@@ -95,7 +95,7 @@ class Probing:
             return fit_predict(*train, x[unknown], ProbeConfig(kind=kind), **options)
 
         tested = set(subject_N[exam.tested_N].tolist())
-        setting = setting_of_probe(encoder, self.catalog.corpus, tested)
+        setting = setting_of_probe(encoder, self.config.corpus.title, tested)
         known = {"clips_N": features.clips_N, "setting": setting, "cost": encoder.cost}
         return [self._arm(exam, encoder.name, kind, partial(fit, kind=kind), **known) for kind in config.probes]
 

@@ -14,7 +14,7 @@ from cluster.protocols import Reference
 from jobs.parts.held_out import HeldOutLoss
 from jobs.parts.mead_config import MeadPretrainConfig
 from jobs.parts.pretraining import HELD_OUT_SPLIT, TRAINING_SPLIT
-from jobs.parts.training import stream_fields, write_curves
+from jobs.parts.training import seen_by, stream_fields, write_curves
 from jobs.parts.transfer import prepare_transfer, transfer_probes
 from jobs.parts.validation import ValidationConfig
 from pipelines.storage import Storage
@@ -96,7 +96,12 @@ class TakePretraining:
 
     def data(self) -> dict[str, Any]:
         takes, _ = chosen_takes(self.catalog, TRAINING_SPLIT, self.config.choice, fewest_views=1)
-        return {"corpus": self.catalog.corpus, "subjects": sorted(set(takes["subject"].to_pylist()))}
+        is_synthetic = self.config.corpus.name == "synthetic"
+        return {
+            "corpus": f"synthetic {self.catalog.corpus}" if is_synthetic else self.catalog.corpus,
+            "subjects": sorted(set(takes["subject"].to_pylist())),
+            "started_from": seen_by(self.config.init_from),
+        }
 
     def unusable(self) -> list[dict[str, Any]]:
         """Videos that are in no take; their ids count videos, those of the samples count takes."""

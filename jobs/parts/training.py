@@ -40,7 +40,8 @@ class Work(Protocol):
         ...
 
     def data(self) -> dict[str, Any]:
-        """What every checkpoint says of its data, as JSON values: "corpus" and "subjects", and whatever else."""
+        """What every checkpoint says of its data, as JSON values: "corpus", "subjects", "started_from" (the same of the
+        checkpoint that it starts from, see `seen_by`), and whatever else."""
         ...
 
     def unusable(self) -> list[dict[str, Any]]:
@@ -73,6 +74,19 @@ def train(config: RunConfig, work: Work, name: str, run_directory: Storage, *, s
 def share(capacity: Capacity, runs: int) -> Capacity:
     """What each of so many runs may take of a cluster."""
     return replace(capacity, cpus=capacity.cpus / runs, gpus=capacity.gpus // runs)
+
+
+def seen_by(init_from: str | None) -> dict[str, Any] | None:
+    """What the checkpoint that a run starts from says of its data; None for a run that starts afresh. Raises ValueError
+    for one that says nothing, and CheckpointError where there is none."""
+    from cluster.checkpoint import describe_checkpoint
+
+    if init_from is None:
+        return None
+    described = describe_checkpoint(init_from)
+    if not described["metadata"].get("data"):
+        raise ValueError(f"{described['checkpoint']} does not say whom it has seen; train its run again")
+    return described["metadata"]["data"]
 
 
 def run_name(config: RunConfig, fingerprint: str) -> str:

@@ -12,7 +12,7 @@ from jobs.parts.catalog import prepare_catalog
 from jobs.parts.held_out import HeldOutConfig, batch_of
 from jobs.parts.pretrain_config import PretrainConfig
 from jobs.parts.pretraining import HELD_OUT_SPLIT, TRAINING_SPLIT
-from jobs.parts.training import stream_fields, write_curves
+from jobs.parts.training import seen_by, stream_fields, write_curves
 from jobs.parts.transfer import prepare_transfer, transfer_probes
 from jobs.parts.validation import ValidationConfig
 from pipelines.annotations import check_annotations, fingerprint_of
@@ -78,7 +78,12 @@ class VideoPretraining:
         return (("held_out", loss), *transfer_probes(self._transfer))
 
     def data(self) -> dict[str, Any]:
-        return {"corpus": self.catalog.corpus, "subjects": self.catalog.subjects(TRAINING_SPLIT)}
+        is_synthetic = self.config.corpus.name == "synthetic"
+        return {
+            "corpus": f"synthetic {self.catalog.corpus}" if is_synthetic else self.catalog.corpus,
+            "subjects": self.catalog.subjects(TRAINING_SPLIT),
+            "started_from": seen_by(self.config.init_from),
+        }
 
     def unusable(self) -> list[dict[str, Any]]:
         videos = judged_videos(self.catalog, self.config.sample(), self._annotations)

@@ -18,7 +18,7 @@ a person of its own. All other columns are attributes, by which results are told
 
 Classes are in the order of their names or columns, unless a classes.txt in the root lists them, one per line. Videos
 without a line stay in the catalog without a label. A line whose video is not there is an error, unless an exclusion
-list names it, by its path: `subject` is known too late to exclude by.
+list names its path or its subject.
 """
 
 from __future__ import annotations
