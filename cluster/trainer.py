@@ -11,11 +11,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import signal
 import tempfile
+import threading
 import time
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -213,7 +216,8 @@ def _train(run: TrainingRun, plan: BatchPlan, resources: dict[str, float], monit
             ),
         )
         try:
-            error = trainer.fit().return_value
+            with _own_interrupts():
+                error = trainer.fit().return_value
         except TrainingFailedError as failure:
             reason = ray.get(monitor.last_failure.remote())
             raise WorkersFailed(
@@ -221,6 +225,19 @@ def _train(run: TrainingRun, plan: BatchPlan, resources: dict[str, float], monit
             ) from failure
     if error is not None:
         raise error
+
+
+@contextlib.contextmanager
+def _own_interrupts() -> Iterator[None]:
+    """Ray Train leaves its handler of SIGINT behind; afterwards it would call for a controller that is gone."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _result(run: TrainingRun, commit: Commit) -> TrainingResult:

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 import pytest
 
 os.environ["RAY_AUTH_MODE"] = "disabled"
+os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # what calls Ray when it is down fails, and starts no cluster for the rest
 
 
 @pytest.fixture(scope="session")

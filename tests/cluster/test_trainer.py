@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -69,6 +70,11 @@ def weights_of(result: TrainingResult) -> dict[str, np.ndarray]:
 
 def rows_of(result: TrainingResult, name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in Storage(result.run_directory).read(name).splitlines()]
+
+
+@pytest.mark.timeout(300)
+def test_after_a_run_an_interrupt_is_no_longer_ray_trains(undisturbed: TrainingResult) -> None:
+    assert "ray" not in signal.getsignal(signal.SIGINT).__module__
 
 
 @pytest.mark.timeout(300)
