@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -186,6 +187,7 @@ def test_a_request_to_stop_reaches_runs_that_have_not_begun(catalog: Catalog, be
 
 
 def test_an_interrupt_ends_the_job_and_begins_nothing_else(catalog: Catalog, begun: Any) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # libraries that ran in this process may have left theirs
     names, deeds = begun
     release = threading.Event()
     deeds += [_thread.interrupt_main, lambda: release.wait(20)]
