@@ -119,6 +119,8 @@ class TelemetryConfig:
     tensorboard: bool = True
     wandb_project: str | None = None
     """Weights & Biases project; None: not used. Offline unless WANDB_API_KEY is set."""
+    wandb_group: str | None = None
+    """Name under which runs of one project stand together, such as the trials of a sweep."""
     upload_pictures: bool = False
     """Also send pictures (of faces) to Weights & Biases; they always stay in the run directory."""
 
@@ -126,3 +128,5 @@ class TelemetryConfig:
         _positive(log_every_steps=self.log_every_steps, probe_every_steps=self.probe_every_steps)
         if self.upload_pictures and self.wandb_project is None:
             raise ValueError("upload_pictures has no effect without wandb_project; name a project")
+        if self.wandb_group is not None and self.wandb_project is None:
+            raise ValueError(f"wandb_group={self.wandb_group} has no effect without wandb_project; name a project")

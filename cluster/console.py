@@ -22,15 +22,21 @@ _POLL_SECONDS = 0.5
 
 @contextlib.contextmanager
 def shown(
-    monitor: Any, stop: threading.Event, stream: TextIO | None = None, *, among: str | None = None
+    monitor: Any,
+    stop: threading.Event,
+    stream: TextIO | None = None,
+    *,
+    among: str | None = None,
+    watch: Callable[[Row], None] | None = None,
 ) -> Iterator[None]:
     """Shows what workers publish while the block runs, and passes a request to stop on to them. Of a run `among`
-    others the name, given here, stands before every line, and there is no bar."""
+    others the name, given here, stands before every line, and there is no bar. Rows go to `watch` too."""
     stream = stream or sys.stderr
     done = threading.Event()
     has_bar = stream.isatty() and among is None
     with _bar(stream) if has_bar else contextlib.nullcontext(_line_printer(stream, among)) as show:
-        thread = threading.Thread(target=_follow, args=(monitor, stop, done, show), name="console", daemon=True)
+        arguments = (monitor, stop, done, show, watch)
+        thread = threading.Thread(target=_follow, args=arguments, name="console", daemon=True)
         thread.start()
         try:
             yield
@@ -39,7 +45,13 @@ def shown(
             thread.join(timeout=10)
 
 
-def _follow(monitor: Any, stop: threading.Event, done: threading.Event, show: Callable[[News], None]) -> None:
+def _follow(
+    monitor: Any,
+    stop: threading.Event,
+    done: threading.Event,
+    show: Callable[[News], None],
+    watch: Callable[[Row], None] | None,
+) -> None:
     import ray
 
     seen, is_told, is_last = 0, False, False
@@ -52,6 +64,8 @@ def _follow(monitor: Any, stop: threading.Event, done: threading.Event, show: Ca
             seen, news = ray.get(monitor.news_after.remote(seen))
             for item in news:
                 show(item)
+                if watch is not None and not isinstance(item, str):
+                    watch(item)
     except Exception as error:  # progress is a convenience, the run goes on without it
         logger.warning("progress is no longer shown: %s: %s", type(error).__name__, error)
 

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+_CPUS_PER_RUN = 4  # where there are no GPUs; with fewer a run alone is no slower
+
 
 class InsufficientResources(ValueError):
     """The processes of a job cannot all run at once on this cluster."""
@@ -64,6 +66,13 @@ def share_of(cpus: float, processes: int) -> float:
     """
     share = min(1.0, cpus / max(processes, 1))
     return math.floor(share * 20 + 1e-9) / 20 or math.floor(share * 10_000) / 10_000
+
+
+def how_many(capacity: Capacity, workers: int | None) -> int:
+    """Training runs of so many workers (None: one) that a cluster holds at the same time: one for each GPU that a run
+    takes, else one for four CPUs."""
+    per_run = workers or 1
+    return max(1, int(capacity.gpus // per_run if capacity.gpus else capacity.cpus // (_CPUS_PER_RUN * per_run)))
 
 
 def cluster_capacity() -> Capacity:

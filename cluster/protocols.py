@@ -1,4 +1,4 @@
-"""What the loop sees of a task, a stream of data and a probe: three protocols and nothing else.
+"""What the loop sees of a task, a stream of data and a probe, and a sweep of a trial: four protocols and nothing else.
 
 They cross process borders as `Reference`s, an importable "module:function" plus a frozen config, and are built inside
 the worker by calling function(config).
@@ -7,7 +7,7 @@ the worker by calling function(config).
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -83,3 +83,19 @@ class Probe(Protocol):
     """A measurement during training. Called on all ranks at the same step; may use collectives."""
 
     def __call__(self, task: Any, step: int) -> dict[str, float]: ...
+
+
+class Trial(Protocol):
+    """One point of a sweep, tried. Called in a process of its own."""
+
+    def __call__(
+        self, values: Mapping[str, Any], *, sharing: int, report: Callable[[int, float], None]
+    ) -> dict[str, Any]:
+        """Runs it, or resumes it, or finds it finished; returns what the sweep is to record, as JSON values.
+
+        Args:
+            values: of the searched dimensions, by name.
+            sharing: trials that share the cluster.
+            report: called with samples seen and score, whenever there is a new one; known ones may come again.
+        """
+        ...

@@ -96,13 +96,22 @@ def stop_requests() -> Iterator[threading.Event]:
 
 
 def print_result(result: dict[str, Any], run_directory: Storage | None = None) -> None:
-    """The last line on stdout: one JSON object, numbers that are not finite as null. Call it after the session, for
-    workers' prints may arrive until Ray is shut down. With a run directory it is also written there as result.json."""
-    line = json.dumps(_finite(result), allow_nan=False)
+    """The last line on stdout: one JSON object. Call it after the session, for workers' prints may arrive until Ray is
+    shut down. With a run directory it is also written there as result.json."""
     if run_directory is not None:
-        run_directory.write("result.json", line.encode() + b"\n")
+        record_result(result, run_directory)
     sys.stderr.flush()
-    print(line, flush=True)
+    print(result_line(result), flush=True)
+
+
+def record_result(result: dict[str, Any], run_directory: Storage) -> None:
+    """Writes result.json, by which a run is known to be finished."""
+    run_directory.write("result.json", result_line(result).encode() + b"\n")
+
+
+def result_line(result: dict[str, Any]) -> str:
+    """One JSON object, numbers that are not finite as null."""
+    return json.dumps(_finite(result), allow_nan=False)
 
 
 def _log_to_stderr() -> None:

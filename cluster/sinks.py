@@ -127,6 +127,7 @@ class WeightsAndBiases:
         *,
         resumed_step: int,
         project: str,
+        group: str | None,
         run_name: str,
         config: dict[str, Any],
         with_pictures: bool,
@@ -139,6 +140,7 @@ class WeightsAndBiases:
         folder = storage.uri if storage.is_local else tempfile.mkdtemp(prefix="wandb-")
         self._run = wandb.init(
             project=project,
+            group=group,
             name=run_name,
             id=hashlib.sha256(run_name.encode()).hexdigest()[:16],
             resume="allow",

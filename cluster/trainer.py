@@ -18,7 +18,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -120,9 +120,12 @@ class TrainingResult:
     """The newest value of every name."""
 
 
-def fit(run: TrainingRun, *, is_alone: bool = True) -> TrainingResult:
+def fit(
+    run: TrainingRun, *, is_alone: bool = True, watch: Callable[[dict[str, float]], None] | None = None
+) -> TrainingResult:
     """Trains until the run is finished, and resumes it where its newest checkpoint stands. Ray must be up. Runs that
-    are not alone may train side by side, each in a thread.
+    are not alone may train side by side, each in a thread. `watch` is called, in a thread of its own, with each row of
+    metrics as it comes.
 
     Raises InsufficientResources (before anything starts) when the job does not fit the cluster, ValueError when the
     global batch cannot be dealt out, TrainingError for failures of ours (see cluster.failures), also when the workers
@@ -145,7 +148,7 @@ def fit(run: TrainingRun, *, is_alone: bool = True) -> TrainingResult:
     check([Demand("training worker", plan.workers, resources["CPU"], resources.get("GPU", 0)), *run.demands], capacity)
     set_ray_train(os.environ, with_gpus="GPU" in resources)
     monitor = start_monitor()
-    with stop_requests() as stop, shown(monitor, stop, among=None if is_alone else run.name):
+    with stop_requests() as stop, shown(monitor, stop, among=None if is_alone else run.name, watch=watch):
         _train(run, plan, resources, monitor)
     commit = newest(Storage(run.run_directory).child(DIRECTORY))
     if commit is None:

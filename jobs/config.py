@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 Config = TypeVar("Config")
@@ -18,6 +19,14 @@ def from_json(cls: type[Config], data: dict[str, Any]) -> Config:
     Raises ValueError naming the field for an unknown key, a value of another type or one its class refuses.
     """
     return _adapter(cls).validate_python((data,))[0]
+
+
+def flat_fields(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """What `to_json` nests, by dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= flat_fields(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat
 
 
 def _adapter(cls: type) -> Any:

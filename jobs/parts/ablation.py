@@ -12,12 +12,13 @@ import numpy as np
 from cluster.runtime import print_result, ray_session
 from jobs.config import to_json
 from jobs.parts.ablation_config import BASELINE, UNITS, UNTRAINED, AblationConfig
+from jobs.parts.claims import claim
 from jobs.parts.command_line import Command
 from jobs.parts.pretraining import TRAINING_SPLIT
 from jobs.parts.training import finished_result, run_name, train
 from pipelines.corpora.mead import VIEWS
 from pipelines.progress import progress
-from pipelines.storage import ObjectMissing, Storage
+from pipelines.storage import Storage
 from pipelines.storage import home as default_home
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def ablate(command: Command[AblationConfig]) -> None:
         }
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:10]
         place = home.child("ablations", command.name or f"{config.recipe}-{digest}")
-        _claim(place, identity)
+        claim(place, CONFIG, identity, what="an ablation")
         result = finished_result(place)
         if result is None:
             table = comparable_views(config, catalog)
@@ -69,17 +70,6 @@ def ablate(command: Command[AblationConfig]) -> None:
         result |= {"directory": place.uri, "picture": place.full(PICTURE), "runs": names}
     show(result)
     print_result(result, place)
-
-
-def _claim(place: Storage, identity: dict[str, Any]) -> None:
-    """Raises ValueError when the place holds another ablation."""
-    try:
-        found = json.loads(place.read(CONFIG))
-    except ObjectMissing:
-        place.write(CONFIG, json.dumps(identity, indent=1).encode())
-        return
-    if changed := sorted(name for name, value in identity.items() if found.get(name) != value):
-        raise ValueError(f"{place.uri} holds an ablation with other {', '.join(changed)}: give this one another --name")
 
 
 def comparable_views(config: AblationConfig, catalog: Catalog) -> ViewTable:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.parts.pretrain_config import CorpusConfig
+from jobs.parts.synthetic_corpus import render
 from pipelines.catalog import Catalog, load, save
 from pipelines.catalog_build import Built, build, read_exclusions
 from pipelines.storage import ObjectMissing, Storage, home
@@ -39,22 +40,30 @@ def prepare_catalog(corpus: CorpusConfig, place: Storage) -> tuple[str, Catalog]
     One that exists is used as it is, however much its corpus has grown: `jobs/build_catalog.py` brings it up to date,
     and a run that is resumed must find the data it began with. Ray must be up.
     """
-    root = _render(corpus, place).uri if corpus.name == "synthetic" else corpus.root or ""
+    root = render(corpus, place).uri if corpus.name == "synthetic" else corpus.root or ""
     return find_or_build(corpus.layout, root, place, exclude=corpus.exclude)
 
 
 def find_or_build(layout: str, root: str, place: Storage, *, exclude: str | None = None) -> tuple[str, Catalog]:
     """The newest catalog in `place` of a corpus at `root` less what `exclude` lists, built there if there is none."""
-    exclusions = _exclusions(exclude)
-    for uri, catalog in stored_catalogs(place, layout):
-        if Storage(catalog.root).uri == Storage(root).uri and tuple(catalog.exclusions) == exclusions:
-            logger.info("catalog %s: %s", uri, catalog.counts())
-            return uri, catalog
+    known = find_catalog(layout, root, place, exclude=exclude)
+    if known is not None:
+        logger.info("catalog %s: %s", known[0], known[1].counts())
+        return known
     built = _build(layout, root, previous=None, exclude=exclude)
     uri = address(built.catalog, place)
     save(built.catalog, uri)
     logger.info("catalog %s: %s, built from %s", uri, built.catalog.counts(), root)
     return uri, built.catalog
+
+
+def find_catalog(layout: str, root: str, place: Storage, *, exclude: str | None = None) -> tuple[str, Catalog] | None:
+    """The newest catalog in `place` of a corpus at `root` less what `exclude` lists; None where there is none."""
+    exclusions = _exclusions(exclude)
+    for uri, catalog in stored_catalogs(place, layout):
+        if Storage(catalog.root).uri == Storage(root).uri and tuple(catalog.exclusions) == exclusions:
+            return uri, catalog
+    return None
 
 
 def address(catalog: Catalog, place: Storage) -> str:
@@ -84,18 +93,6 @@ def _build(layout: str, root: str, *, previous: Catalog | None, exclude: str | N
 
 def _exclusions(path: str | None) -> tuple[str, ...]:
     return read_exclusions(Path(path).read_text()) if path else ()
-
-
-def _render(corpus: CorpusConfig, place: Storage) -> Storage:
-    from pipelines.synthetic.config import SyntheticConfig
-    from pipelines.synthetic.corpus import ensure_corpus
-
-    config = SyntheticConfig(
-        speakers_dev=corpus.speakers,
-        speakers_test=max(4, corpus.speakers // 4),
-        clips_per_speaker=corpus.clips_per_speaker,
-    )
-    return ensure_corpus(place.child("corpora"), config)
 
 
 def stored_catalogs(place: Storage, layout: str) -> Iterator[tuple[str, Catalog]]:

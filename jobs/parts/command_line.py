@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Generic, TypeVar
 
@@ -18,7 +18,8 @@ class Command(Generic[Config]):
 
     config: Annotated[Config, tyro.conf.arg(name="")]
     name: str | None = None
-    """Name of the run; None: the hash of what is learned from what. The same name again resumes."""
+    """Name of the run; None: the recipe and the hash of what is learned from what; of a chain the recipe alone. The
+    same name again resumes."""
     home: str | None = None
     """Where runs, catalogs and rendered corpora are kept: a directory or s3://bucket/prefix.
     None: $SEMBLANCE_HOME, or ~/semblance."""
@@ -33,16 +34,38 @@ def parse(recipes: dict[str, Callable[[], Config]], default: str, description: s
     config = recipes[name]()
     listing = "\n".join(f"  {key}: {_first_sentence(recipe)}" for key, recipe in recipes.items())
     try:
-        return tyro.cli(
-            Command[type(config)],
-            default=Command(config=config),
-            args=arguments,
+        return read_options(
+            config,
+            arguments,
             prog=f"{sys.argv[0]} [RECIPE]",
             description=f"{description}\n\nRecipes (now: {name}):\n{listing}",
-            config=(tyro.conf.AvoidSubcommands,),
         )
-    except ValueError as error:  # values that are right by themselves and do not go together
+    except ValueError as error:
         sys.exit(f"{sys.argv[0]}: {error}")
+
+
+def read_options(
+    config: Config,
+    arguments: Sequence[str],
+    *,
+    prog: str | None = None,
+    description: str | None = None,
+    is_quiet: bool = False,
+) -> Command[Config]:
+    """`config`, changed by the options in `arguments`.
+
+    Exits, with a message unless `is_quiet`, on an option or value that cannot be read; raises ValueError for values
+    that are right by themselves and do not go together.
+    """
+    return tyro.cli(
+        Command[type(config)],
+        default=Command(config=config),
+        args=arguments,
+        prog=prog,
+        description=description,
+        config=(tyro.conf.AvoidSubcommands,),
+        console_outputs=not is_quiet,
+    )
 
 
 def first_word(known: Collection[str], default: str, *, kind: str) -> tuple[str, list[str]]:

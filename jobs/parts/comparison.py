@@ -12,6 +12,7 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from jobs.config import flat_fields
 from jobs.parts.evaluation import METRICS, read_result
 from jobs.parts.finetune_config import FinetuneConfig
 from pipelines.labels import EvaluationProtocol
@@ -87,7 +88,7 @@ def read_arm(place: Storage) -> Arm:
 def differing(configs: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Values by arm of every field of what is learned that the arms do not share; seeds and folds apart."""
     apart = {*FinetuneConfig.PLACEMENT, "seed", "folds", "recipe"}
-    flat = {arm: dict(_flat({k: v for k, v in config.items() if k not in apart})) for arm, config in configs.items()}
+    flat = {arm: flat_fields({k: v for k, v in config.items() if k not in apart}) for arm, config in configs.items()}
     names = sorted({name for values in flat.values() for name in values})
     found = {name: {arm: values.get(name) for arm, values in flat.items()} for name in names}
     return {name: values for name, values in found.items() if len({json.dumps(value) for value in values.values()}) > 1}
@@ -142,9 +143,3 @@ def _caption(result: dict[str, Any]) -> str:
         f"{result['videos']} videos of {result['subjects']} subjects; {evaluations} evaluation; intervals are drawn "
         "over subjects and seeds"
     )
-
-
-def _flat(values: Any, prefix: str = "") -> list[tuple[str, Any]]:
-    if isinstance(values, dict):
-        return [pair for name, value in values.items() for pair in _flat(value, f"{prefix}{name}.")]
-    return [(prefix.rstrip("."), values)]

@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from threading import Event
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cluster.preflight import Capacity, Demand, check, cluster_capacity
-from cluster.runtime import print_result, ray_session, stop_requests
+from cluster.preflight import Capacity, Demand, check, cluster_capacity, how_many
+from cluster.runtime import print_result, ray_session, record_result, stop_requests
 from jobs.config import to_json
 from jobs.parts.command_line import Command
 from jobs.parts.evaluation import METRICS, PREDICTIONS, evaluate_folds, predict_test_videos, write_result
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_CPUS_PER_RUN = 4  # where there are no GPUs; with fewer a run alone is no slower
-
 
 class Run(NamedTuple):
     """One fold with one seed."""
@@ -41,24 +39,30 @@ class Run(NamedTuple):
 
 
 def finetune(command: Command[FinetuneConfig]) -> None:
-    """Trains what is missing, scores what is not scored and prints the result as the last line. The same command again
-    goes on where it was stopped.
+    """`run_finetuning` in a session of its own; prints the result as the last line."""
+    home = Storage(command.home) if command.home else default_home()
+    with ray_session():
+        result = run_finetuning(command, home)
+    print_result(result)
+
+
+def run_finetuning(command: Command[FinetuneConfig], home: Storage) -> dict[str, Any]:
+    """Trains what is missing, scores what is not scored, records and returns the result. Called again it goes on where
+    it was stopped. Ray must be up.
 
     Raises ValueError for a config that does not fit the corpus or a video that cannot be used, CheckpointError for
     weights to start from that are not there, and what `cluster.trainer.fit` raises.
     """
-    home = Storage(command.home) if command.home else default_home()
-    with ray_session():
-        runs = prepare(command, home)
-        trained = train_all(runs, command.config.concurrent)
-        unfinished = [run.name for run, result in zip(runs, trained, strict=True) if not result["is_finished"]]
-        if unfinished:
-            result = {"is_finished": False, "unfinished": unfinished, "runs": [run.directory.uri for run in runs]}
-        else:
-            place = home.child("finetunings", command.name or _group_name(command.config, runs))
-            result = {"is_finished": True} | score(runs, [one["checkpoint"] for one in trained], place)
-            result |= {name: sum(one[name] for one in trained) for name in ("samples", "quarantined", "unusable")}
-    print_result(result, place if result["is_finished"] else None)
+    runs = prepare(command, home)
+    trained = train_all(runs, command.config.concurrent)
+    unfinished = [run.name for run, result in zip(runs, trained, strict=True) if not result["is_finished"]]
+    if unfinished:
+        return {"is_finished": False, "unfinished": unfinished, "runs": [run.directory.uri for run in runs]}
+    place = home.child("finetunings", command.name or _group_name(command.config, runs))
+    result = {"is_finished": True} | score(runs, [one["checkpoint"] for one in trained], place)
+    result |= {name: sum(one[name] for one in trained) for name in ("samples", "quarantined", "unusable")}
+    record_result(result, place)
+    return result
 
 
 def prepare(command: Command[FinetuneConfig], home: Storage) -> list[Run]:
@@ -102,7 +106,7 @@ def train_all(runs: Sequence[Run], concurrent: int | None) -> list[dict[str, Any
     does not end the others; its error is raised when they are done. A request to stop reaches all of them, also those
     that have not begun. Raises InsufficientResources where so many do not fit."""
     capacity, config = cluster_capacity(), runs[0].work.config
-    sharing = min(len(runs), concurrent or how_many(capacity, config))
+    sharing = min(len(runs), concurrent or how_many(capacity, config.workers.num_workers))
     check([_workers(config, capacity, sharing)], capacity)
     logger.info("%d runs, %d at a time", len(runs), sharing)
     pool = ThreadPoolExecutor(sharing, thread_name_prefix="run")
@@ -115,12 +119,6 @@ def train_all(runs: Sequence[Run], concurrent: int | None) -> list[dict[str, Any
     return [future.result() for future in futures]
 
 
-def how_many(capacity: Capacity, config: FinetuneConfig) -> int:
-    """Runs that a cluster holds at the same time: one for each GPU that a run takes, else one for four CPUs."""
-    per_run = config.workers.num_workers or 1
-    return max(1, int(capacity.gpus // per_run if capacity.gpus else capacity.cpus // (_CPUS_PER_RUN * per_run)))
-
-
 def _workers(config: FinetuneConfig, capacity: Capacity, runs: int) -> Demand:
     """Of so many runs, each with as few as it can do with."""
     count = runs * (config.workers.num_workers or 1)
@@ -130,7 +128,7 @@ def _workers(config: FinetuneConfig, capacity: Capacity, runs: int) -> Demand:
 def score(runs: Sequence[Run], checkpoints: Sequence[str], place: Storage) -> dict[str, Any]:
     """The result line; writes metrics.json, predictions.parquet and confusion.png, of several seeds in a folder each.
     Ray must be up."""
-    from jobs.parts.score_comparison import over_seeds
+    from jobs.parts.score_comparison import details_over_seeds, over_seeds
     from jobs.parts.score_report import show
 
     by_seed: dict[int, list[tuple[Run, str]]] = defaultdict(list)
@@ -150,7 +148,7 @@ def score(runs: Sequence[Run], checkpoints: Sequence[str], place: Storage) -> di
     line = {"directory": place.uri, "runs": [run.directory.uri for run in runs]}
     if len(results) > 1:
         summary = over_seeds(results)
-        place.write(METRICS, json.dumps(summary, indent=1).encode())
+        place.write(METRICS, json.dumps(summary | details_over_seeds(results), indent=1).encode())
         return line | {name: summary[name] for name in ("metric", "headline", "metrics")} | {"seeds": len(results)}
     names = ("corpus", "protocol", "evaluation", "setting", "metric", "headline", "headline_interval_95", "metrics")
     return line | {name: results[0][name] for name in names} | {"predictions": place.full(PREDICTIONS)}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from jobs.parts.catalog import find_or_build
 from jobs.parts.finetune_config import LabelledCorpusConfig
+from jobs.parts.synthetic_corpus import render
 from pipelines.labels import EvaluationProtocol, label_rows
 from pipelines.storage import Storage
 
@@ -22,7 +23,7 @@ def prepare_labelled(corpus: LabelledCorpusConfig, place: Storage) -> tuple[str,
     """Address and content of the catalog of a corpus, rendered and built where it is not there. Ray must be up."""
     if corpus.root is None:
         logger.warning("no root of %s was given: these are procedural faces in its layout, its twin", corpus.name)
-        return find_or_build(corpus.name, _render(corpus, place).uri, place)
+        return find_or_build(corpus.name, render(corpus, place).uri, place)
     return find_or_build(corpus.name, corpus.root, place, exclude=corpus.exclude)
 
 
@@ -44,14 +45,3 @@ def chosen_protocol(corpus: LabelledCorpusConfig, catalog: Catalog) -> Evaluatio
     if protocol.official is not None and found != protocol.official:
         logger.warning("protocol %s has %d videos here, officially %d", protocol.name, found, protocol.official)
     return protocol
-
-
-def _render(corpus: LabelledCorpusConfig, place: Storage) -> Storage:
-    from pipelines.synthetic.config import MeadConfig, TwinConfig
-    from pipelines.synthetic.corpus import ensure_corpus
-
-    if corpus.name == "mead":
-        config = MeadConfig(takes_per_actor=4 * corpus.clips_per_class)
-    else:
-        config = TwinConfig(corpus=corpus.name, clips_per_class=corpus.clips_per_class)
-    return ensure_corpus(place.child("corpora"), config)

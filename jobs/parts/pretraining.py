@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
-from cluster.runtime import print_result, ray_session
+from cluster.runtime import print_result, ray_session, record_result
 from jobs.parts.command_line import Command
 from jobs.parts.run_config import PretrainRunConfig
 from jobs.parts.training import Work, run_name, train
@@ -25,19 +25,30 @@ class Pretraining(Work, Protocol):
 
 
 def pretrain(command: Command[Config], prepare: Callable[[Config, Storage], Pretraining]) -> None:
-    """Trains, or resumes, or finds the run finished; draws its pictures; prints the result as the last line.
+    """`run_pretraining` in a session of its own; prints the result as the last line."""
+    home = Storage(command.home) if command.home else default_home()
+    with ray_session():
+        result = run_pretraining(command, prepare, home)
+    print_result(result)
 
-    `prepare` is called with the config and the home, when Ray is up.
+
+def run_pretraining(
+    command: Command[Config], prepare: Callable[[Config, Storage], Pretraining], home: Storage
+) -> dict[str, Any]:
+    """Trains, or resumes, or finds the run finished; draws its pictures; records and returns the result. Ray must be
+    up.
+
+    `prepare` is called with the config and the home.
 
     Raises ValueError when the name belongs to a run with another config, and what `cluster.trainer.fit` raises.
     """
     config = command.config
-    home = Storage(command.home) if command.home else default_home()
-    with ray_session():
-        work = prepare(config, home)
-        name = command.name or run_name(config, work.fingerprint)
-        run_directory = home.child("runs", name)
-        result = train(config, work, name, run_directory)
-    if result.get("is_finished") and "psnr_model" not in result:
-        result |= work.draw_pictures(run_directory)
-    print_result(result, run_directory if result["is_finished"] else None)
+    work = prepare(config, home)
+    name = command.name or run_name(config, work.fingerprint)
+    run_directory = home.child("runs", name)
+    result = train(config, work, name, run_directory)
+    if result["is_finished"]:
+        if "psnr_model" not in result:
+            result |= work.draw_pictures(run_directory)
+        record_result(result, run_directory)
+    return result

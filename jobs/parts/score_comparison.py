@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _SHARED = ("protocol", "evaluation", "setting", "videos", "metric", "averaged_over")
+_SHARED_DETAILS = ("corpus", "folds", "parameters", "gflops")
 
 
 def over_seeds(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -31,6 +32,15 @@ def over_seeds(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "seeds": len(results),
         "headline": _spread([result["headline"] for result in results]),
         "metrics": {name: _spread([scores[name] for scores in metrics]) for name in metrics[0]},
+    }
+
+
+def details_over_seeds(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What a report wants beside `over_seeds`: what the results of `evaluation.evaluate_folds` share, and mean and
+    deviation of every score of a class and of a value of an attribute."""
+    return {
+        **{name: results[0][name] for name in _SHARED_DETAILS},
+        **{name: _joined([result[name] for result in results]) for name in ("per_class", "per_attribute")},
     }
 
 
@@ -53,6 +63,14 @@ def compare(
         counted[arm] = np.stack([headline_statistics(one, protocol)[0] for one in seeds])
     _, headline = headline_statistics(first, protocol)
     return {arm: apart[protocol.metric] for arm, apart in differences(counted, baseline, headline).items()}
+
+
+def _joined(found: Sequence[Any]) -> Any:
+    """Counts are the same for every seed; a score that one has not (a class that does not occur) none has."""
+    first = found[0]
+    if isinstance(first, Mapping):
+        return {name: _joined([one[name] for one in found]) for name in first}
+    return first if first is None or isinstance(first, int) else _spread(list(found))
 
 
 def _spread(values: list[float]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 INK, FADED, NOTHING = "#222222", "#777777", "#e3e3e3"
 _LOG_COLUMNS = 140  # where there is no terminal, Rich takes 80, and the tables do not fit
 _MOST_COUNTED = 12  # classes of a picture whose cells have room for counts
-_ABSOLUTE = ("ccc", "pearson", "mae")  # not percentages
+ABSOLUTE = ("ccc", "pearson", "mae")  # not percentages
 _REPEATED = "accuracy"  # of classes: WAR by its other name
 _PER_CLASS = "per class"
 _WORDS = {"uar": "UAR", "war": "WAR", "ccc": "CCC", "mae": "MAE", "f1": "F1", "v_f1": "V-F1", "gflops": "GFLOPs"}
@@ -124,7 +124,7 @@ def words(name: str) -> str:
 def number(name: str, value: float | None) -> str:
     if value is None:
         return "-"
-    return f"{value:.3f}" if name in _ABSOLUTE else f"{100 * value:.1f}"
+    return f"{value:.3f}" if name in ABSOLUTE else f"{100 * value:.1f}"
 
 
 def ends(name: str, interval: list[float] | None) -> str:

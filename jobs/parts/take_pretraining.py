@@ -74,7 +74,7 @@ class TakePretraining:
         check_annotations(catalog, annotations)
         self.config, self.catalog_uri, self.catalog, self.annotations = config, catalog_uri, catalog, annotations
         self.fingerprint = fingerprint_of(catalog, annotations)
-        self._transfer = transfer
+        self.transfer = transfer
 
     def task(self) -> Reference:
         return Reference("models.multi_view:build", self.config.model)
@@ -92,7 +92,7 @@ class TakePretraining:
 
     def probes(self) -> tuple[tuple[str, Reference], ...]:
         loss = Reference("jobs.parts.take_pretraining:build_held_out_loss", self._held_out())
-        return (("held_out", loss), *transfer_probes(self._transfer))
+        return (("held_out", loss), *transfer_probes(self.transfer))
 
     def data(self) -> dict[str, Any]:
         takes, _ = chosen_takes(self.catalog, TRAINING_SPLIT, self.config.choice, fewest_views=1)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from jobs.parts.annotation import find_annotations
 from jobs.parts.catalog import find_or_build
 from jobs.parts.mead_config import MeadCorpusConfig
+from jobs.parts.synthetic_corpus import render
 from pipelines.storage import Storage
 
 if TYPE_CHECKING:
@@ -21,15 +22,12 @@ def prepare_takes(corpus: MeadCorpusConfig, place: Storage) -> tuple[str, Catalo
 
     Raises ValueError where a corpus that is not ours has no annotations, with the command that makes them.
     """
+    uri, catalog = catalog_takes(corpus, place)
     is_ours = corpus.name == "synthetic"
-    root = _render(corpus, place).uri if is_ours else corpus.root or ""
-    uri, catalog = find_or_build(LAYOUT, root, place, exclude=corpus.exclude)
     return uri, catalog, find_annotations(uri, catalog, given=corpus.annotations, has_truth=is_ours)
 
 
-def _render(corpus: MeadCorpusConfig, place: Storage) -> Storage:
-    from pipelines.synthetic.config import MeadConfig
-    from pipelines.synthetic.corpus import ensure_corpus
-
-    config = MeadConfig(actors=corpus.actors, takes_per_actor=corpus.takes_per_actor)
-    return ensure_corpus(place.child("corpora"), config)
+def catalog_takes(corpus: MeadCorpusConfig, place: Storage) -> tuple[str, Catalog]:
+    """Address and content of the catalog of a corpus, rendered and built where it is not there. Ray must be up."""
+    root = render(corpus, place).uri if corpus.name == "synthetic" else corpus.root or ""
+    return find_or_build(LAYOUT, root, place, exclude=corpus.exclude)

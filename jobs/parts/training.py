@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any, Protocol
 
@@ -53,9 +54,17 @@ class Work(Protocol):
         ...
 
 
-def train(config: RunConfig, work: Work, name: str, run_directory: Storage, *, sharing: int = 1) -> dict[str, Any]:
+def train(
+    config: RunConfig,
+    work: Work,
+    name: str,
+    run_directory: Storage,
+    *,
+    sharing: int = 1,
+    watch: Callable[[dict[str, float]], None] | None = None,
+) -> dict[str, Any]:
     """Trains, or resumes, or finds the run finished; the result line. Ray must be up, its cluster shared by so many
-    runs at the same time.
+    runs at the same time. New rows of metrics go to `watch`.
 
     Raises ValueError when the name belongs to a run with another config, and what `cluster.trainer.fit` raises.
     """
@@ -68,7 +77,7 @@ def train(config: RunConfig, work: Work, name: str, run_directory: Storage, *, s
     unusable = work.unusable()
     record_unusable(unusable, run_directory)
     work.describe_data(run_directory)
-    return summarize(fit(run, is_alone=sharing == 1)) | {"unusable": len(unusable)}
+    return summarize(fit(run, is_alone=sharing == 1, watch=watch)) | {"unusable": len(unusable)}
 
 
 def share(capacity: Capacity, runs: int) -> Capacity:

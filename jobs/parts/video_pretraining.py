@@ -57,7 +57,7 @@ class VideoPretraining:
             check_annotations(catalog, annotations)
         self.config, self.catalog_uri, self.catalog, self._annotations = config, catalog_uri, catalog, annotations
         self.fingerprint = fingerprint_of(catalog, annotations)
-        self._transfer = transfer
+        self.transfer = transfer
 
     def task(self) -> Reference:
         return Reference("models.masked_autoencoder:build", self.config.model)
@@ -75,7 +75,7 @@ class VideoPretraining:
 
     def probes(self) -> tuple[tuple[str, Reference], ...]:
         loss = Reference("jobs.parts.held_out:build_held_out_loss", held_out(self.config, self.catalog_uri))
-        return (("held_out", loss), *transfer_probes(self._transfer))
+        return (("held_out", loss), *transfer_probes(self.transfer))
 
     def data(self) -> dict[str, Any]:
         is_synthetic = self.config.corpus.name == "synthetic"

@@ -31,7 +31,7 @@ from pipelines.transforms import CropConfig
 
 
 def dfew() -> FinetuneConfig:
-    """MAE-DFER Table 6 (fold by fold in Table 12): DFEW, 5 folds, UAR 63.41, WAR 74.43.
+    """MAE-DFER Table 6 (per class in Table 12): DFEW, 5 folds, UAR 63.41, WAR 74.43.
 
     Fold 1 (`--folds 1`) is Table 2: 62.59/74.88; from scratch 15.08/23.84. Weights of `lgi_former_small` and `_tiny`
     with `--model.encoder` are Table 10: 61.09/74.03 and 59.90/73.30. Cost: about 6 h.
@@ -48,8 +48,8 @@ def dfew_local_tokens() -> FinetuneConfig:
 
 
 def dfew_vit() -> FinetuneConfig:
-    """MAE-DFER Table 6, VideoMAE pre-trained on VoxCeleb2 (recipe vit_base_video_mae): UAR 63.60, WAR 74.60; Table 11's
-    rows on fold 1. Cost: about 10 h. `python jobs/finetune.py dfew_vit --corpus.root ... --init-from ...`"""
+    """MAE-DFER Table 6, VideoMAE pre-trained on VoxCeleb2 (recipe vit_base_appearance): UAR 63.60, WAR 74.60; Table
+    11's rows on fold 1. Cost: about 10 h. `python jobs/finetune.py dfew_vit --corpus.root ... --init-from ...`"""
     base = dfew()
     return replace(base, recipe="dfew_vit", model=replace(base.model, encoder="video_vit_base"))
 
@@ -108,9 +108,7 @@ def mead_high() -> FinetuneConfig:
 def mead_low_probe() -> FinetuneConfig:
     """MAURA Table 2, linear probing (only the last layer learns): MEAD low 50.6; with `--corpus.protocol high` 51.2.
     Cost: about 10 h. `python jobs/finetune.py mead_low_probe --corpus.root ... --init-from ...`"""
-    base = mead_low()
-    model = replace(base.model, trained="head", drop_path=0.0, layer_decay=1.0)
-    return replace(base, recipe="mead_low_probe", model=model)
+    return head_alone(mead_low())
 
 
 def mfa() -> FinetuneConfig:
@@ -170,6 +168,12 @@ def nano() -> FinetuneConfig:
         telemetry=TelemetryConfig(log_every_steps=10, probe_every_steps=40),
         validation_clips=24,
     )
+
+
+def head_alone(base: FinetuneConfig) -> FinetuneConfig:
+    """Linear probing instead of fine-tuning (MAURA 4.2), of whatever corpus."""
+    model = replace(base.model, trained="head", drop_path=0.0, layer_decay=1.0)
+    return replace(base, recipe=f"{base.recipe}_probe", model=model)
 
 
 def _mae_dfer(name: str, corpus: Any, protocol: str | None = None, **fields: Any) -> FinetuneConfig:

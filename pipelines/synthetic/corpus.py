@@ -74,9 +74,14 @@ def list_files(config: Config) -> dict[str, bytes]:
 
 def ensure_corpus(parent: Storage, config: Config, *, num_workers: int | None = None) -> Storage:
     """The corpus of a config below `parent`, in a folder named by its fingerprint; rendered if it is not there."""
-    storage = parent.child(f"synthetic-{config.fingerprint}")
+    storage = corpus_place(parent, config)
     render_corpus(storage, config, num_workers=num_workers)
     return storage
+
+
+def corpus_place(parent: Storage, config: Config) -> Storage:
+    """Where the corpus of a config is kept below `parent`, rendered or not."""
+    return parent.child(f"synthetic-{config.fingerprint}")
 
 
 def render_corpus(

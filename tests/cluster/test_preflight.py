@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.preflight import Capacity, Demand, InsufficientResources, check, share_of
+from cluster.preflight import Capacity, Demand, InsufficientResources, check, how_many, share_of
 
 LAPTOP = Capacity(cpus=2, gpus=0, node_cpus=2, node_gpus=0)
 
@@ -39,3 +39,13 @@ def test_shares_of_all_processes_fit_together(processes: int) -> None:
     share = share_of(2, processes)
     assert 0 < share <= 1
     assert share * processes <= 2 + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "workers", "expected"),
+    [(2, 0, None, 1), (8, 0, None, 2), (8, 0, 2, 1), (16, 1, None, 1), (64, 8, None, 8), (64, 8, 4, 2), (64, 8, 16, 1)],
+)
+def test_as_many_runs_train_at_once_as_the_cluster_holds(
+    cpus: float, gpus: float, workers: int | None, expected: int
+) -> None:
+    assert how_many(Capacity(cpus, gpus, cpus, gpus), workers) == expected

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from cluster.config import TelemetryConfig
 from cluster.console import duration, summary
 from cluster.sinks import JsonLines, TensorBoard, WeightsAndBiases, rows_until
 from cluster.telemetry import Row, Telemetry
@@ -171,15 +172,29 @@ def test_weights_and_biases_is_offline_without_a_key_and_takes_each_picture_once
     storage = Storage(tmp_path)
     write_picture(storage, "pictures/before.png")
     sink = WeightsAndBiases(
-        storage, resumed_step=1, project="test", run_name="a", config={"seed": 1}, with_pictures=True
+        storage,
+        resumed_step=1,
+        project="test",
+        group="ratios",
+        run_name="a",
+        config={"seed": 1},
+        with_pictures=True,
     )
     sink.write({"step": 2, "loss/total": 1.0})
     write_picture(storage, "pictures/faces.png")
     sink.flush()
     sink.close()
     [run] = (tmp_path / "wandb").glob("offline-run-*")
-    assert list(run.glob("run-*.wandb"))
+    [record] = run.glob("run-*.wandb")
+    assert b"ratios" in record.read_bytes()
     assert len(list(run.glob("files/media/images/**/*.png"))) == 1
+
+
+@pytest.mark.parametrize("option", [{"wandb_group": "ratios"}, {"upload_pictures": True}])
+def test_an_option_of_weights_and_biases_needs_a_project(option: dict[str, Any]) -> None:
+    assert TelemetryConfig(wandb_project="faces", **option)
+    with pytest.raises(ValueError, match=f"{next(iter(option))}.* has no effect without wandb_project"):
+        TelemetryConfig(**option)
 
 
 def test_the_line_of_a_row_reads_well() -> None:

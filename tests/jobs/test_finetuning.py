@@ -17,7 +17,7 @@ from cluster import runtime
 from cluster.preflight import Capacity, InsufficientResources
 from jobs.parts import finetune_run
 from jobs.parts.finetune_config import LabelledCorpusConfig
-from jobs.parts.finetune_run import Run, chosen_folds, how_many, train_all
+from jobs.parts.finetune_run import Run, chosen_folds, train_all
 from jobs.parts.finetuning import Finetuning, balanced_weights
 from jobs.parts.labelled_corpus import chosen_protocol
 from pipelines.catalog import Catalog
@@ -205,15 +205,3 @@ def test_more_runs_at_once_than_there_are_gpus_are_refused(
     runs = [Run(f"run{fold}", Storage("unused"), work_of(catalog, folds=(fold,))) for fold in (1, 2)]
     with pytest.raises(InsufficientResources, match="2 x training worker"):
         train_all(runs, 2)
-
-
-@pytest.mark.parametrize(
-    ("cpus", "gpus", "workers", "expected"),
-    [(2, 0, None, 1), (8, 0, None, 2), (8, 0, 2, 1), (16, 1, None, 1), (64, 8, None, 8), (64, 8, 4, 2), (64, 8, 16, 1)],
-)
-def test_as_many_runs_train_at_once_as_the_cluster_holds(
-    cpus: float, gpus: float, workers: int | None, expected: int
-) -> None:
-    config = finetune_config(CORPUS)
-    config = replace(config, workers=replace(config.workers, num_workers=workers))
-    assert how_many(Capacity(cpus, gpus, cpus, gpus), config) == expected
