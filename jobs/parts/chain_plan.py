@@ -1,0 +1,161 @@
+"""What a chain would do, and how much that is, told without Ray: from its ledger, and from the catalogs that are there
+already."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
+
+from jobs.parts.chain import is_settled
+from jobs.parts.chain_config import UNKNOWN_ROOT, Stage
+from jobs.parts.chain_corpora import is_synthetic, known_catalog
+from jobs.parts.chain_keys import LOOKED_UP, outcome_key, stage_key
+from jobs.parts.chain_ledger import Entry
+from jobs.parts.finetune_config import FinetuneConfig
+from jobs.parts.mead_config import MeadPretrainConfig
+from jobs.parts.run_config import RunConfig
+from jobs.parts.sweep_config import SweepConfig
+from jobs.parts.synthetic_corpus import AnyCorpus
+from pipelines.storage import Storage
+
+if TYPE_CHECKING:
+    from pipelines.catalog import Catalog
+
+NOT_YET = "after its catalog"
+"""Said of a size that only the catalog tells."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What would become of a stage."""
+
+    stage: str
+    job: str
+    state: Literal["done", "looked at again", "goes on", "failed, again", "changed, again", "would run", "waits"]
+    words: str
+    """The state, and what is waited for."""
+    after: tuple[str, ...]
+    size: str
+    counts: dict[str, int]
+    """What of the size is known: videos, trials, runs (folds times seeds) of a trial, epochs of a run, samples of an
+    epoch, cells."""
+
+
+def plan(stages: Sequence[Stage], entries: Mapping[str, Entry], home: Storage) -> list[Planned]:
+    """The stages in their order. Reads catalogs, starts nothing.
+
+    Args:
+        entries: of the chain's ledger.
+        home: where catalogs are kept.
+    """
+
+    @cache
+    def catalog(corpus: AnyCorpus) -> Catalog | None:
+        if not is_synthetic(corpus) and corpus.root == UNKNOWN_ROOT:
+            return None
+        found = known_catalog(corpus, home)
+        return found and found[1]
+
+    keys: dict[str, str] = {}
+    rows = []
+    for stage in stages:
+        known, state = entries.get(stage.name), "waits"
+        if all(name in keys for name in stage.inputs):
+            key = stage_key(stage, keys)
+            state = _state(stage, key, known)
+            if state in ("done", "looked at again") and known is not None:
+                keys[stage.name] = outcome_key(stage, key, _found(stage, known, catalog))
+        counts = _counts(stage, catalog)
+        waiting = [name for name in stage.inputs if name not in keys]
+        words = f"waits for {', '.join(waiting)}" if waiting else state
+        rows.append(Planned(stage.name, stage.job, state, words, stage.inputs, _size(stage, counts), counts))
+    return rows
+
+
+def _state(stage: Stage, key: str, known: Entry | None) -> Any:
+    if known is None:
+        return "would run"
+    if known.key != key:
+        return "changed, again"
+    if known.state == "done":
+        return "done" if is_settled(stage, key, known) else "looked at again"
+    return "goes on" if known.state == "running" else "failed, again"
+
+
+def _found(stage: Stage, known: Entry, catalog: Any) -> dict[str, Any]:
+    """What looking again would find; of annotations what was found last."""
+    result = dict(known.result or {})
+    if stage.job == "catalog" and (there := catalog(stage.config)) is not None:
+        result["fingerprint"] = there.fingerprint
+    return result
+
+
+def _counts(stage: Stage, catalog: Any) -> dict[str, int]:
+    config = stage.config
+    if stage.job in LOOKED_UP:
+        there = catalog(config)
+        return {} if there is None else {"videos": there.counts()["ok"]}
+    if isinstance(config, SweepConfig):
+        return {"trials": config.search.count(config.dimensions), **_run_counts(config.base, catalog)}
+    if isinstance(config, RunConfig):
+        return _run_counts(config, catalog)
+    return {"cells": len(config.cells)} if stage.job == "table" else {}
+
+
+def _run_counts(config: RunConfig, catalog: Any) -> dict[str, int]:
+    counts = {"epochs": config.optimizer.stop_epoch or config.optimizer.epochs}
+    there = catalog(config.corpus)
+    if isinstance(config, FinetuneConfig):
+        if there is None:
+            return counts | ({"runs": len(config.folds) * config.seeds} if config.folds else {})
+        samples, folds = _learned(config, there)
+        return counts | {"samples": samples * config.passes_per_epoch, "runs": folds * config.seeds}
+    if there is None:
+        return counts
+    return counts | {"samples": _pretrained(config, there) * config.passes_per_epoch}
+
+
+def _pretrained(config: Any, catalog: Catalog) -> int:
+    """Videos, or takes, of the training split."""
+    import pyarrow.compute as pc
+
+    from jobs.parts.pretraining import TRAINING_SPLIT
+    from pipelines.catalog import OK
+    from pipelines.take_stream import chosen_takes
+
+    if isinstance(config, MeadPretrainConfig):
+        fewest_views = 2 if config.target_views == "other" else 1
+        return chosen_takes(catalog, TRAINING_SPLIT, config.choice, fewest_views=fewest_views)[0].num_rows
+    rows = catalog.table
+    chosen = pc.and_(pc.equal(rows["split"], TRAINING_SPLIT), pc.equal(rows["status"], OK))
+    return pc.sum(chosen).as_py() or 0
+
+
+def _learned(config: FinetuneConfig, catalog: Catalog) -> tuple[int, int]:
+    """Labelled videos outside of the test part of a run, on the average over folds, and the folds."""
+    from jobs.parts.finetune_run import chosen_folds
+    from jobs.parts.labelled_corpus import chosen_protocol
+    from pipelines.labels import label_rows
+
+    protocol = chosen_protocol(config.corpus, catalog)
+    parts = label_rows(catalog.table["labels"], protocol)[2]
+    folds = len(chosen_folds(config, protocol))
+    if not protocol.folds:
+        return int((parts == "train").sum()), folds
+    return round(len(parts) * (protocol.folds - 1) / protocol.folds), folds
+
+
+def _size(stage: Stage, counts: Mapping[str, int]) -> str:
+    config = stage.config
+    if stage.job in LOOKED_UP:
+        videos = f"{counts['videos']:,} videos" if counts else "not known yet"
+        return f"{videos}, root {config.root}" if config.root else videos
+    if stage.job == "table":
+        return f"{counts['cells']} cells"
+    if "epochs" not in counts:
+        return ""
+    numbers = [(name, counts[name]) for name in ("trials", "runs", "epochs", "samples") if name in counts]
+    words = " x ".join(f"{number:,} {name if number != 1 else name[:-1]}" for name, number in numbers)
+    return words if "samples" in counts else f"{words}, the rest {NOT_YET}"
