@@ -17,6 +17,7 @@ import math
 import os
 import secrets
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -62,19 +63,27 @@ def ray_session(
         yield
         return
     _log_to_stderr()
+    options: dict[str, Any] = {}
+    variables: dict[str, str] = {}
     with contextlib.redirect_stdout(sys.stderr):
         if _attaching(os.environ):
-            options: dict[str, Any] = {"address": os.environ.get("RAY_ADDRESS", "auto")}
+            options = {"address": os.environ.get("RAY_ADDRESS", "auto")}
         else:
             _private_token()
-            options = {
+            if dashboard:
+                options = {"dashboard_port": _free_port()}
+                # What asks for the state of actors would look for a Ray on this machine, and give up where there are
+                # two: the resources of a trial that was stopped early would never come back.
+                variables["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{options['dashboard_port']}"
+            options |= {
                 "address": "local",
                 "num_cpus": num_cpus,
                 "object_store_memory": object_store_bytes,
                 "include_dashboard": dashboard,
                 "log_to_driver": dashboard,
             }
-        ray.init(**options, runtime_env=_runtime_env(os.environ), logging_level=logging.WARNING)
+        runtime_env = _runtime_env(os.environ, variables)
+        ray.init(**options, runtime_env=runtime_env, logging_level=logging.WARNING)
         previous = _handle_sigterm()
         try:
             yield
@@ -86,8 +95,11 @@ def ray_session(
 
 @contextlib.contextmanager
 def stop_requests() -> Iterator[threading.Event]:
-    """Inside the block the first SIGTERM sets the event instead of ending the process; a second one ends it."""
+    """Inside the block the first SIGTERM sets the event instead of ending the process; a second one ends it. Within
+    another block that was asked to stop, the event is set from the beginning."""
     event = threading.Event()
+    if any(outer.is_set() for outer in _stop_requests):
+        event.set()
     _stop_requests.append(event)
     try:
         yield event
@@ -139,14 +151,21 @@ def _attaching(environment: os._Environ[str] | dict[str, str]) -> bool:
     return bool(address) or _JOB_CONFIG in environment
 
 
-def _runtime_env(environment: os._Environ[str] | dict[str, str]) -> dict[str, Any]:
-    """What the workers need to import the rooms. Ray does so itself with a working directory, and a path that the
-    submitted job sets is left as it is."""
+def _runtime_env(environment: os._Environ[str] | dict[str, str], variables: dict[str, str]) -> dict[str, Any]:
+    """What the workers need to import the rooms, and variables besides. Ray finds the rooms itself with a working
+    directory, and a path that the submitted job sets is left as it is."""
     job = json.loads(environment.get(_JOB_CONFIG) or "{}").get("runtime_env") or {}
-    if job.get("working_dir") or "PYTHONPATH" in (job.get("env_vars") or {}):
-        return {}
-    inherited = environment.get("PYTHONPATH")
-    return {"env_vars": {"PYTHONPATH": f"{REPOSITORY}{os.pathsep}{inherited}" if inherited else str(REPOSITORY)}}
+    if not (job.get("working_dir") or "PYTHONPATH" in (job.get("env_vars") or {})):
+        inherited = environment.get("PYTHONPATH")
+        path = f"{REPOSITORY}{os.pathsep}{inherited}" if inherited else str(REPOSITORY)
+        variables = {**variables, "PYTHONPATH": path}
+    return {"env_vars": variables} if variables else {}
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
 
 
 def _private_token() -> None:
@@ -169,6 +188,6 @@ def _on_sigterm(signum: int, frame: FrameType | None) -> None:
     waiting = [event for event in _stop_requests if not event.is_set()]
     if not waiting:
         raise SystemExit(128 + signum)
-    logger.warning("SIGTERM: stopping after a checkpoint; a second SIGTERM ends the run at once")
+    logger.warning("SIGTERM: stopping where it can be gone on with; a second SIGTERM ends the run at once")
     for event in waiting:
         event.set()

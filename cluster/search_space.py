@@ -20,6 +20,7 @@ Values = dict[str, Any]
 """A point: a value, as JSON has it, by the name of its dimension."""
 
 _WORDS = {"True": True, "False": False, "None": None}  # as Python writes them: "none" is the name of some choices
+_DRAWS_PER_POINT = 100
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?"
 _RANGE = re.compile(rf"({_NUMBER})\.\.({_NUMBER})(:log)?", re.IGNORECASE)
 _TUPLE = re.compile(r"\d+(x\d+)+")
@@ -86,6 +87,17 @@ def draw(space: Sequence[Dimension], *, seed: int, number: int) -> Values:
     """The point of a trial, which depends on nothing else."""
     generator = np.random.default_rng((seed, number))
     return {dimension.name: dimension.draw(generator) for dimension in space}
+
+
+def draws(space: Sequence[Dimension], *, seed: int, count: int) -> list[Values]:
+    """So many different points, fewer where there are no more."""
+    found: dict[tuple[Any, ...], Values] = {}
+    for number in range(_DRAWS_PER_POINT * count):
+        point = draw(space, seed=seed, number=number)
+        found.setdefault(tuple(point.values()), point)
+        if len(found) == count:
+            break
+    return list(found.values())
 
 
 def edge_points(space: Sequence[Dimension]) -> list[Values]:

@@ -9,13 +9,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from ray.tune import Stopper
 from ray.tune.search import Searcher
 
 from cluster.search_space import Dimension, Values
-from cluster.sweep import FAILED, OUTCOME, Sweep, points
+from cluster.sweep import BROKEN, FAILED, OUTCOME, Sweep, points
 from cluster.trials import TrialRecord
 
 logger = logging.getLogger(__name__)
@@ -36,13 +36,19 @@ class Suggestions(Searcher):
         self._model = None if self._points is not None else _Model(sweep, known)
         self._handed_out = 0
         self._index: dict[str, int] = {}
-        self._begun: dict[int, tuple[float, float]] = {}
+        self._begun: dict[int, _Begun] = {}
+        self._suggested: Values | None = None
         self._closed = False
 
     @property
     def is_spent(self) -> bool:
         self._clock()
-        return self._sweep.budget.is_spent(self.trials, self._sweep.workers or 1)
+        return self._sweep.budget.is_spent(self.trials)
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether a trial has seen all its samples and is about to say that it is finished."""
+        return any(self.trials[index].samples >= self._sweep.samples_per_trial for index in self._begun)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         if self._handed_out >= self.count:
@@ -50,21 +56,34 @@ class Suggestions(Searcher):
         index = self._handed_out
         known = self.trials[index] if index < len(self.trials) else None
         limit = self._sweep.limit()
-        if (known is None or not known.is_over) and len(self._begun) >= limit:
-            return None
-        if known is None:
-            values = self._points[index] if self._points is not None else self._model.suggest(trial_id)
-            known = TrialRecord(index + 1, values)
-            self.trials.append(known)
-        elif not known.is_over:
-            self.trials[index] = replace(known, state="running", detail="")
-        if not known.is_over:
-            self._begun[index] = (time.monotonic(), known.seconds)
+        if known is None or not known.is_over:
+            if len(self._begun) >= limit or self.is_spent:
+                return None
+            known = self._begin(trial_id, index, known, limit)
+            if known is None:
+                return None
         self._handed_out += 1
         self._index[trial_id] = index
         self._tell()
         rows = [(row.samples, row.score) for row in known.rows]
         return {"values": known.values, "sharing": limit, "known": rows, "is_over": known.is_over}
+
+    def _begin(self, trial_id: str, index: int, known: TrialRecord | None, limit: int) -> TrialRecord | None:
+        """The trial that begins, or goes on; None where a trial with the same values runs, in the same directory."""
+        if known is None:
+            values = self._suggested or self._next_point(trial_id, index)
+            self._suggested = values if any(self.trials[other].values == values for other in self._begun) else None
+            if self._suggested is not None:
+                return None
+            known = TrialRecord(index + 1, values)
+            self.trials.append(known)
+        else:
+            self.trials[index] = replace(known, state="running", detail="")
+        self._begun[index] = _Begun(time.monotonic(), known.worker_seconds, self._sweep.workers_of(limit))
+        return known
+
+    def _next_point(self, trial_id: str, index: int) -> Values:
+        return self._points[index] if self._points is not None else self._model.suggest(trial_id)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         self._book(self._index[trial_id], result)
@@ -102,11 +121,19 @@ class Suggestions(Searcher):
 
     def _clock(self) -> None:
         now = time.monotonic()
-        for index, (begun, before) in self._begun.items():
-            self.trials[index] = replace(self.trials[index], seconds=before + now - begun)
+        for index, (begun, before, workers) in self._begun.items():
+            self.trials[index] = replace(self.trials[index], worker_seconds=before + workers * (now - begun))
 
     def _tell(self) -> None:
         self._changed(self.trials)
+
+
+class _Begun(NamedTuple):
+    """A trial that runs."""
+
+    at: float
+    worker_seconds_before: float
+    workers: int
 
 
 class SpentOrStopped(Stopper):
@@ -123,7 +150,7 @@ class SpentOrStopped(Stopper):
         return {}
 
     def stop_all(self) -> bool:
-        if self._stop.is_set() or self._suggestions.is_spent:
+        if self._stop.is_set() or (self._suggestions.is_spent and not self._suggestions.is_closing):
             self._suggestions.close()
             return True
         return False
@@ -182,9 +209,10 @@ def _frozen(value: Any) -> Any:
 
 def _ended(trial: TrialRecord, result: dict[str, Any], *, error: bool) -> TrialRecord:
     if error:
-        return replace(trial, state="failed", detail="its process died again and again; Ray's log says of what")
-    if FAILED in result:
-        return replace(trial, state="failed", detail=result[FAILED])
+        return replace(trial, state="broken", detail="its process died again and again; Ray's log says of what")
+    for state in (FAILED, BROKEN):
+        if state in result:
+            return replace(trial, state=state, detail=result[state])
     if OUTCOME in result:
         return replace(trial, state="finished", outcome=json.loads(result[OUTCOME]))
     return replace(trial, state="stopped")

@@ -20,19 +20,24 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from cluster.failures import TrainingError
-from cluster.preflight import cluster_capacity, how_many
+from cluster.commit import CheckpointError
+from cluster.failures import NonFinite, TrainingError
+from cluster.preflight import Demand, InsufficientResources, check, cluster_capacity, how_many
 from cluster.protocols import Reference
-from cluster.search_space import Dimension, Values, draw, grid
+from cluster.search_space import Dimension, Values, draws, grid
 from cluster.sweep_config import EarlyStopping, SearchConfig, SweepBudget
 from cluster.trials import TrialRecord
 from pipelines.storage import StorageError
 
 logger = logging.getLogger(__name__)
 
-FAILED, OUTCOME = "failed", "outcome"
-"""What the last row of a trial says beside its samples and score."""
-RAY_TUNE_SETTINGS = {"RAY_AIR_NEW_OUTPUT": "0"}  # Tune's own tables would stand between ours
+FAILED, BROKEN, OUTCOME, KNOWN = "failed", "broken", "outcome", "known"
+"""What rows say beside samples and score: the last one how the trial ended, and one of the ledger that it is."""
+RAY_TUNE_SETTINGS = {
+    "RAY_AIR_NEW_OUTPUT": "0",  # its tables would stand between ours
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean the same in trials and driver
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # it would make a Ctrl-C look like the end of the search
+}
 _RESTARTS = 3  # of a trial whose process died
 _TRIAL_BYTES = 512 * 2**20  # of a trial's process, which takes no CPU: those are for the workers of its run
 
@@ -49,12 +54,28 @@ class Sweep:
     stopping: EarlyStopping = EarlyStopping()
     budget: SweepBudget = SweepBudget()
     workers: int | None = None
-    """Training workers of a trial; None: one."""
+    """Training workers of a trial; None: one per GPU of its share of the cluster, or one."""
+    cpus: float = 1.0
+    """That a trial's run can do with."""
     concurrent: int | None = None
     """Trials at the same time; None: as many as the cluster holds."""
 
     def limit(self) -> int:
-        return self.concurrent or how_many(cluster_capacity(), self.workers)
+        """Trials that run at the same time, as the cluster is now."""
+        if self.concurrent is not None:
+            return self.concurrent
+        capacity = cluster_capacity()
+        return min(how_many(capacity, self.workers), max(1, int(capacity.cpus / self.cpus + 1e-6)))
+
+    def workers_of(self, sharing: int) -> int:
+        """Workers of one of so many trials."""
+        return self.workers or max(1, int(cluster_capacity().gpus // sharing))
+
+    def check(self) -> None:
+        """Raises InsufficientResources where as many trials as are asked for do not fit."""
+        capacity, trials = cluster_capacity(), self.limit()
+        gpus = float(self.workers_of(trials)) if capacity.gpus else 0.0
+        check([Demand("trial", trials, self.cpus, gpus)], capacity)
 
 
 def search(
@@ -69,25 +90,20 @@ def search(
 
     Returns:
         All trials; some are still "running" where the budget was spent or a stop was asked for.
+
+    Raises InsufficientResources where trials at the same time would starve one another.
     """
     for name, value in RAY_TUNE_SETTINGS.items():
         os.environ.setdefault(name, value)
     from ray import tune
-    from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler
+    from ray.tune.schedulers import FIFOScheduler
 
+    from cluster.halving import Halving
     from cluster.suggestions import SpentOrStopped, Suggestions
 
+    sweep.check()
     suggestions = Suggestions(sweep, known, changed)
-    scheduler: Any = FIFOScheduler()
-    if sweep.stopping.enabled:
-        scheduler = AsyncHyperBandScheduler(
-            time_attr="samples",
-            # one less than all: a trial that has seen all is finished, not stopped
-            max_t=max(2, sweep.samples_per_trial - 1),
-            grace_period=max(1, round(sweep.stopping.grace * sweep.samples_per_trial)),
-            reduction_factor=sweep.stopping.reduction,
-            stop_last_trials=False,
-        )
+    scheduler = Halving(sweep) if sweep.stopping.enabled else FIFOScheduler()
     with tempfile.TemporaryDirectory(prefix="ray-tune-") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(partial(run_trial, reference=sweep.trial), {"memory": _TRIAL_BYTES}),
@@ -119,19 +135,20 @@ def run_trial(config: dict[str, Any], *, reference: Reference) -> None:
 
     newest: dict[str, float] = {"samples": -1, "score": math.nan}
 
-    def report(samples: int, score: float) -> None:
+    def report(samples: int, score: float, **more: Any) -> None:
         if samples > newest["samples"]:
             newest.update(samples=samples, score=score)
-            tune.report(dict(newest))
+            tune.report({**newest, **more})
 
     for samples, score in config["known"]:
-        report(samples, score)
+        report(samples, score, **{KNOWN: True})
     if config["is_over"]:
         return
     try:
         outcome = reference.build()(config["values"], sharing=config["sharing"], report=report)
-    except (StorageError, TrainingError, ValueError) as error:  # of this point, and others may do better
-        tune.report({**newest, FAILED: f"{type(error).__name__}: {error}"})
+    except (CheckpointError, OSError, StorageError, TrainingError, ValueError) as error:
+        is_of_values = isinstance(error, (NonFinite, ValueError)) and not isinstance(error, InsufficientResources)
+        tune.report({**newest, FAILED if is_of_values else BROKEN: f"{type(error).__name__}: {error}"})
         return
     tune.report({**newest, OUTCOME: json.dumps(outcome)})  # as text, for Tune takes nested results apart
 
@@ -142,5 +159,5 @@ def points(sweep: Sweep) -> list[Values] | None:
     if sweep.search.method == "grid":
         return grid(sweep.space)[:count]
     if sweep.search.method == "random":
-        return [draw(sweep.space, seed=sweep.search.seed, number=number) for number in range(count)]
+        return draws(sweep.space, seed=sweep.search.seed, count=count)
     return None

@@ -10,6 +10,7 @@ from cluster.search_space import Dimension, grid
 from cluster.trials import TrialRecord
 
 Method = Literal["grid", "random", "optuna"]
+_TRIALS = 12
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class SearchConfig:
     method: Method = "grid"
     """grid: all combinations; random: drawn evenly; optuna: drawn where trials that are over went well (TPE)."""
     trials: int | None = None
-    """Number of points; None: all of a grid, else 12."""
+    """Number of points; None: all of a grid, else up to 12."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -29,13 +30,14 @@ class SearchConfig:
             raise ValueError(f"search.trials={self.trials} must be at least 1")
 
     def count(self, space: Sequence[Dimension]) -> int:
-        """Raises ValueError for a grid that has no end, or fewer points than are asked for."""
-        if self.method != "grid":
-            return self.trials or 12
+        """Trials. Raises ValueError for a grid that has no end, or fewer points than are asked for."""
+        has_end = all(dimension.choices is not None for dimension in space)
+        if not has_end and self.method != "grid":
+            return self.trials or _TRIALS
         points = len(grid(space))
         if self.trials is not None and self.trials > points:
-            raise ValueError(f"search.trials={self.trials}, the grid has {points} points; lower it, or leave it out")
-        return self.trials or points
+            raise ValueError(f"search.trials={self.trials}, the space has {points} points; lower it, or leave it out")
+        return self.trials or (points if self.method == "grid" else min(_TRIALS, points))
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class SweepBudget:
     samples: int | None = None
     """Of all trials together."""
     gpu_hours: float | None = None
-    """Hours times training workers, of all trials together; where there are no GPUs a worker counts as one."""
+    """Hours times training workers, of all trials together; without GPUs a worker's hour counts as one of a GPU."""
 
     def __post_init__(self) -> None:
         for name in ("samples", "gpu_hours"):
@@ -70,9 +72,9 @@ class SweepBudget:
             if value is not None and value <= 0:
                 raise ValueError(f"budget.{name}={value} must be positive, or None for no limit")
 
-    def is_spent(self, trials: Sequence[TrialRecord], workers: int) -> bool:
+    def is_spent(self, trials: Sequence[TrialRecord]) -> bool:
         samples = sum(trial.samples for trial in trials)
-        hours = sum(trial.seconds for trial in trials) * workers / 3600
+        hours = sum(trial.worker_seconds for trial in trials) / 3600
         return (self.samples is not None and samples >= self.samples) or (
             self.gpu_hours is not None and hours >= self.gpu_hours
         )

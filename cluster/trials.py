@@ -15,7 +15,7 @@ from cluster.search_space import Values
 from pipelines.storage import ObjectMissing, Storage
 
 LEDGER = "trials.json"
-State = Literal["running", "finished", "stopped", "failed"]
+State = Literal["running", "finished", "stopped", "failed", "broken"]
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,11 @@ class TrialRecord:
     """From 1."""
     values: Values
     state: State = "running"
-    """running: not over, also when its sweep was interrupted; stopped: early, as worse than others."""
+    """running: not over, also when its sweep was interrupted; stopped: early, as worse than others; failed: of its
+    values; broken: of anything else, so that it is worth another try."""
     rows: tuple[Measurement, ...] = ()
-    seconds: float = 0.0
-    """That it took so far, on as many workers as a run has."""
+    worker_seconds: float = 0.0
+    """Seconds that it took so far, times the workers of its run."""
     outcome: dict[str, Any] = field(default_factory=dict)
     """What the trial says at its end."""
     detail: str = ""
@@ -45,7 +46,7 @@ class TrialRecord:
 
     @property
     def is_over(self) -> bool:
-        return self.state in ("finished", "stopped")
+        return self.state in ("finished", "stopped", "failed")
 
     @property
     def samples(self) -> int:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event
 from typing import Any, Literal
 
@@ -14,6 +14,8 @@ from cluster.runtime import stop_requests
 from jobs.parts.chain_config import Stage
 from jobs.parts.chain_keys import LOOKED_UP, outcome_key, stage_key
 from jobs.parts.chain_ledger import Entry, Ledger
+from jobs.parts.evaluation import METRICS
+from pipelines.storage import Storage
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +27,8 @@ False where it was asked to end before it was done; "fingerprint" of what was lo
 called again with the same stage."""
 
 TRAINING = ("pretrain", "sweep_pretraining", "finetune", "sweep_finetuning")
-"""Jobs that, asked to stop, write a checkpoint first. The others end at once, and lose little."""
+"""Jobs that, asked to stop, end where they can be gone on with: a run after a checkpoint, the runs of a sweep where
+they stand, which costs what came since theirs. The other jobs end at once, and lose little."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Outcome:
     """Why it is not done."""
     key: str = ""
     """What the stages that follow are keyed by, where this one is done."""
+    was_asked_to_stop: bool = False
 
     @property
     def is_done(self) -> bool:
@@ -60,6 +64,7 @@ def run_stages(stages: Sequence[Stage], ledger: Ledger, runners: Mapping[str, Ru
         with stop_requests() if stage.job in TRAINING else nullcontext(Event()) as stop:
             outcomes[stage.name] = _attempt(stage, outcomes, ledger, runners, title)
         if stop.is_set():
+            outcomes[stage.name] = replace(outcomes[stage.name], was_asked_to_stop=True)
             logger.info("the chain ends here, as was asked; the same command goes on")
             break
     ended = Outcome("not run", detail="the chain was ended before")
@@ -97,8 +102,22 @@ def _attempt(
 
 
 def is_settled(stage: Stage, key: str, known: Entry) -> bool:
-    """Whether there is nothing to do for a stage, not even to look again."""
-    return known.state == "done" and known.key == key and stage.job not in LOOKED_UP
+    """Whether there is nothing to do for a stage, not even to look again. What was removed has to be made again."""
+    is_done = known.state == "done" and known.key == key and stage.job not in LOOKED_UP
+    return is_done and all(_is_there(address) for address in _left_behind(known.result or {}))
+
+
+def _left_behind(result: Mapping[str, Any]) -> list[str]:
+    """Files that stages after this one read."""
+    files = [result[name] for name in ("weights", "markdown", "page") if name in result]
+    runs = [result["run_directory"]] if "run_directory" in result else result.get("runs", [])
+    files += [f"{run}/run.json" for run in runs]
+    return files + ([f"{result['directory']}/{METRICS}"] if "runs" in result else [])
+
+
+def _is_there(address: str) -> bool:
+    folder, _, name = address.rpartition("/")
+    return Storage(folder).exists(name)
 
 
 def _beginning(stage: Stage, key: str, known: Entry | None) -> str:

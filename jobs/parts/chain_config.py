@@ -23,10 +23,12 @@ from typing import Any, Literal, get_args
 
 import tyro
 
+from cluster.search_space import edge_points
 from jobs.parts.finetune_config import FinetuneConfig
 from jobs.parts.mead_config import MeadPretrainConfig
 from jobs.parts.pretrain_config import PretrainConfig
 from jobs.parts.sweep_config import FinetuneSweepConfig, PretrainingSweepConfig
+from jobs.parts.sweep_space import with_values
 from jobs.parts.synthetic_corpus import AnyCorpus
 
 JobName = Literal[
@@ -207,6 +209,7 @@ def check_stages(stages: Sequence[Stage]) -> None:
         _check_weights(stage, earlier)
         if stage.values_from is not None:
             _check_job(stage, earlier[stage.values_from], (_SWEEP_OF[stage.job],), "values_from")
+            _check_values(stage, earlier[stage.values_from])
         if isinstance(stage.config, TableConfig):
             for cell in stage.config.cells:
                 _check_job(stage, earlier[cell.stage], ("finetune",), f"cell {cell.row}, {cell.column}")
@@ -218,6 +221,11 @@ def _check_weights(stage: Stage, earlier: dict[str, Stage]) -> None:
         return
     source = earlier[stage.weights_from]
     _check_job(stage, source, _EXPORTED if stage.job == "export" else _MAKES_WEIGHTS, "weights_from")
+    if isinstance(source.config, FinetuneConfig) and (len(source.config.folds) > 1 or source.config.seeds > 1):
+        raise ValueError(
+            f"weights_from of stage {stage.name} names {source.name}, a fine-tuning of several folds or seeds; weights "
+            "are taken from one of a single run"
+        )
     if stage.weights_epoch is None:
         return
     _check_job(stage, source, ("pretrain",), "weights_epoch")
@@ -228,6 +236,14 @@ def _check_weights(stage: Stage, earlier: dict[str, Stage]) -> None:
             f"stage {stage.name} wants epoch {stage.weights_epoch} of {source.name}, which ends after epoch {last} and "
             f"keeps {kept}; add it to its checkpoint.keep_epochs, or train longer"
         )
+
+
+def _check_values(stage: Stage, source: Stage) -> None:
+    for point in edge_points(source.config.dimensions):
+        try:
+            with_values(stage.config, point)
+        except ValueError as error:
+            raise ValueError(f"stage {stage.name} cannot take the values of {source.name}, {point}: {error}") from None
 
 
 def _check_job(stage: Stage, source: Stage, jobs: tuple[str, ...], what: str) -> None:

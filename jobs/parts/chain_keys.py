@@ -69,7 +69,7 @@ def _deciding(stage: Stage, inputs: Mapping[str, str]) -> Any:
     if isinstance(config, FinetuneConfig):
         return to_json(config.learning()) | {"test_clips": config.test_clips}
     if isinstance(config, RunConfig):
-        return to_json(config.learning())
+        return to_json(config.learning()) | {"keep_epochs": config.checkpoint.keep_epochs}
     values = to_json(config)
     if isinstance(config, TableConfig):
         values["cells"] = [{**cell, "stage": inputs[cell["stage"]]} for cell in values["cells"]]
@@ -81,8 +81,8 @@ def _published(config: TableConfig) -> list[str] | None:
     """What stands beside: a number or a note that was mended makes the table anew."""
     if config.paper is None or config.table is None:
         return None
-    cells = read_published(config.paper, config.table).cells
-    return [f"{place}: {cell}" for place, cell in cells.items()]
+    table = read_published(config.paper, config.table)
+    return [*(f"{place}: {cell}" for place, cell in table.cells.items()), *map(str, table.remarks)]
 
 
 def _digest(content: Any) -> str:

@@ -55,13 +55,16 @@ def plan_chain(command: Command[ChainConfig]) -> None:
 
 
 def failures(result: Mapping[str, Any]) -> str | None:
-    """What to end the job with: the stages that failed, each with its error, and those that were not run for it."""
-    if not result["failed"]:
-        return None
+    """What to end the job with: the stages that failed, each with its error, that ended early though nobody asked them
+    to, and those that were not run for it."""
     lines = [f"{name} failed: {error}" for name, error in result["failed"].items()]
+    if not result["was_asked_to_stop"]:
+        lines += [f"{name} is not finished" for name, state in result["stages"].items() if state == "unfinished"]
+    if not lines:
+        return None
     if without := [name for name, state in result["stages"].items() if state == "not run"]:
         lines.append(f"not run: {', '.join(without)}")
-    return "\n".join([*lines, "the same command tries again"])
+    return "\n".join([*lines, "the same command tries again, or goes on"])
 
 
 def summarize(
@@ -76,6 +79,7 @@ def summarize(
         "failed": {name: outcome.detail for name, outcome in outcomes.items() if outcome.state == "failed"},
         "tables": [results[stage.name]["markdown"] for stage in done if stage.job == "table"],
         "exported": [results[stage.name]["weights"] for stage in done if stage.job == "export"],
+        "was_asked_to_stop": any(outcome.was_asked_to_stop for outcome in outcomes.values()),
         "is_finished": len(done) == len(stages),
     }
 

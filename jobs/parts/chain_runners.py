@@ -13,6 +13,7 @@ from typing import Any
 
 from cluster.checkpoint import CheckpointError
 from cluster.commit import DIRECTORY, scan
+from cluster.search_space import Values
 from jobs.parts.chain import Results, Runner
 from jobs.parts.chain_config import Stage
 from jobs.parts.chain_corpora import annotate_corpus, catalog_corpus
@@ -23,12 +24,13 @@ from jobs.parts.finetune_run import run_finetuning
 from jobs.parts.pretraining import run_pretraining
 from jobs.parts.sweep_config import SweepConfig
 from jobs.parts.sweep_run import run_sweep
-from jobs.parts.sweep_space import with_values
+from jobs.parts.sweep_space import REGION, with_values
 from jobs.parts.sweep_trial import prepare_pretraining
 from jobs.parts.table_report import make_table, to_markdown
 from pipelines.storage import Storage
 
 EXPORTED, TABLES = "exported", "tables"
+ENCODER_NAMES = (REGION, "model.region", "model.encoder", "model.lgi_variant", "model.position_embedding")
 
 
 def stage_runners(home: Storage, place: Storage) -> dict[str, Runner]:
@@ -53,12 +55,23 @@ def filled_config(stage: Stage, results: Results) -> Any:
     config = stage.config
     if stage.values_from is not None:
         config = with_values(config, results[stage.values_from]["best"]["values"])
+    best = (results.get(stage.weights_from or "") or {}).get("best")
+    if best is not None and stage.job in ("finetune", "sweep_finetuning"):
+        config = with_encoder_of(config, best["values"])
     if stage.weights_from is None:
         return config
     address = weights_address(stage.weights_from, stage.weights_epoch, results)
     if isinstance(config, SweepConfig):
         return replace(config, **{config.BASE: replace(config.base, init_from=address)})
     return replace(config, init_from=address)
+
+
+def with_encoder_of(config: Any, values: Values) -> Any:
+    """The config of a fine-tuning, or of a search for one, with what a search of pre-trainings found best of the
+    encoder: weights of other regions would be fitted to it."""
+    if isinstance(config, SweepConfig):
+        return replace(config, **{config.BASE: with_encoder_of(config.base, values)})
+    return with_values(config, {name: value for name, value in values.items() if name in ENCODER_NAMES})
 
 
 def weights_address(source: str, epoch: int | None, results: Results) -> str:
@@ -73,7 +86,10 @@ def weights_address(source: str, epoch: int | None, results: Results) -> str:
     for commit in scan(checkpoints).commits:
         if commit.epoch == epoch and commit.progress["at_epoch_end"]:
             return checkpoints.full(commit.name)
-    raise CheckpointError(f"{run} has no checkpoint at the end of epoch {epoch}")
+    raise CheckpointError(
+        f"{run} has no checkpoint at the end of epoch {epoch}: it was trained without keeping it; remove the run, and "
+        "the same command trains it again"
+    )
 
 
 def _run_directory(source: str, result: Mapping[str, Any]) -> str:

@@ -24,6 +24,8 @@ class SweepConfig:
 
     BASE: ClassVar[str]
     """Name of the field that all trials share."""
+    SCORED_BY: ClassVar[tuple[str, ...]]
+    """Fields of it that decide not what is learned, but what the score is measured on."""
     UNSEARCHABLE: ClassVar[dict[str, str]] = {
         "recipe": "it is a name",
         "corpus": "scores on different videos do not compare",
@@ -31,6 +33,12 @@ class SweepConfig:
         "optimizer.epochs": "trials are compared at equal samples seen",
         "optimizer.stop_epoch": "trials are compared at equal samples seen",
         "overfit": "it is a check, not training",
+        "choice": "trials are compared at equal samples seen",
+        "seed": "it is no choice; name several seeds for the best, afterwards",
+        "seeds": "it is no choice",
+        "folds": "scores on different folds do not compare",
+        "evaluation": "the test videos choose nothing",
+        "validation_share": "scores on different videos do not compare",
         "init_from": "search from one checkpoint at a time",
     }
     """Fields, and parts of the config, that cannot be searched, and why."""
@@ -89,7 +97,8 @@ class SweepConfig:
     def identity(self) -> dict[str, Any]:
         """What is searched, as JSON values: by which a sweep is found again."""
         config = to_json(replace(self, budget=SweepBudget(), concurrent=None))
-        return {**config, self.BASE: to_json(self.base.learning())}
+        scored_by = {name: value for name, value in config[self.BASE].items() if name in self.SCORED_BY}
+        return {**config, self.BASE: to_json(self.base.learning()) | scored_by}
 
     def _first_points(self) -> list[Values]:
         """Points that show whether all can be: they are checked before anything is trained."""
@@ -112,6 +121,7 @@ class PretrainingSweepConfig(SweepConfig):
     losses do not compare across mask ratios and weights."""
 
     BASE: ClassVar[str] = "pretrain"
+    SCORED_BY: ClassVar[tuple[str, ...]] = ("transfer",)
 
     pretrain: PretrainConfig | MeadPretrainConfig
     metric: Literal["uar", "f1_macro", "knn_uar"] = "uar"
@@ -146,6 +156,7 @@ class FinetuneSweepConfig(SweepConfig):
     out of its training part; the best is then scored on the test videos, once."""
 
     BASE: ClassVar[str] = "finetune"
+    SCORED_BY: ClassVar[tuple[str, ...]] = ("validation_clips", "test_clips")
 
     finetune: FinetuneConfig
     metric: Literal["uar", "war", "f1_macro"] = "uar"

@@ -73,7 +73,7 @@ def report(
             {
                 "number": trial.number,
                 "values": trial.values,
-                "state": trial.state,
+                "state": "failed" if trial.state == "broken" else trial.state,
                 "score": trial.score,
                 "samples": trial.samples,
                 "rows": [{"samples": row.samples, "score": row.score} for row in trial.rows],
@@ -120,5 +120,5 @@ def _log_changes(seen: dict[int, TrialRecord], trials: Sequence[TrialRecord], co
         measured = f": {config.metric} {trial.score:.3f} after {trial.samples} samples" if trial.rows else ""
         state = "" if trial.state == "running" else f" ({trial.state})"
         logger.info("trial %d of %d%s, %s%s", trial.number, total, state, values, measured)
-        if trial.state == "failed":
+        if trial.detail:
             logger.warning("trial %d failed: %s", trial.number, trial.detail)

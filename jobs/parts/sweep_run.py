@@ -19,7 +19,7 @@ from jobs.parts.finetune_run import score
 from jobs.parts.sweep_config import FinetuneSweepConfig, PretrainingSweepConfig
 from jobs.parts.sweep_report import Searched, best_command, report, show, write_page
 from jobs.parts.sweep_trial import TrialConfig, prepare_pretraining
-from jobs.parts.training import Work, finished_result, run_name
+from jobs.parts.training import Work, finished_result, least_cpus, run_name
 from pipelines.catalog import load
 from pipelines.storage import Storage
 from pipelines.storage import home as default_home
@@ -75,6 +75,7 @@ def search_all(config: AnySweep, home: Storage, place: Storage, name: str, searc
         stopping=config.stopping,
         budget=config.budget,
         workers=config.base.workers.num_workers,
+        cpus=least_cpus(config.base),
         concurrent=config.concurrent,
     )
     with show(config, searched) as shown, stop_requests() as stop:
@@ -91,11 +92,12 @@ def summarize(
 ) -> dict[str, Any]:
     """The result line; writes sweep.html. `home` is what the user said of it. Raises ValueError where every trial
     failed."""
-    if trials and all(trial.state == "failed" for trial in trials):
-        raise ValueError(f"every trial failed; the first: {trials[0].detail}")
     page = write_page(place, report(config, trials, searched, home=home))
     count = config.search.count(config.dimensions)
-    states = {state: sum(trial.state == state for trial in trials) for state in ("finished", "stopped", "failed")}
+    if len(trials) == count and all(trial.state in ("failed", "broken") for trial in trials):
+        raise ValueError(f"every trial failed; the first: {trials[0].detail}")
+    names = ("finished", "stopped", "failed", "broken")
+    states = {state: sum(trial.state == state for trial in trials) for state in names}
     best = best_of(trials)
     found = None
     if best is not None:
@@ -108,8 +110,8 @@ def summarize(
         "trials": len(trials),
         **states,
         "samples": sum(trial.samples for trial in trials),
-        "hours": round(sum(trial.seconds for trial in trials) / 3600, 3),
-        "is_finished": sum(states.values()) == count and found is not None,
+        "worker_hours": round(sum(trial.worker_seconds for trial in trials) / 3600, 3),
+        "is_finished": sum(trial.is_over for trial in trials) == count and found is not None,
     }
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from cluster.sinks import read_rows
+from jobs.config import to_json
 from jobs.parts.command_line import Command
 from jobs.parts.finetune_run import Run, prepare
 from jobs.parts.mead_config import MeadPretrainConfig
@@ -14,7 +16,7 @@ from jobs.parts.pretraining import Pretraining
 from jobs.parts.sweep_config import FinetuneSweepConfig, PretrainingSweepConfig
 from jobs.parts.training import run_name, train
 from jobs.parts.transfer import PREFIX
-from pipelines.storage import Storage
+from pipelines.storage import ObjectMissing, Storage
 
 Report = Callable[[int, float], None]
 
@@ -53,16 +55,26 @@ class PretrainingTrial:
         work = prepare_pretraining(config, self._home)
         name = run_name(config, work.fingerprint)
         directory = self._home.child("runs", name)
+        check_same_probe(directory, config)
         score = f"{PREFIX}/{self._shared.sweep.metric}"
 
+        is_scored = False
+
         def watch(row: Mapping[str, Any]) -> None:
+            nonlocal is_scored
             if row.get(score) is not None:
+                is_scored = True
                 report(int(row.get("samples", 0)), row[score])
 
         result = train(config, work, name, directory, sharing=sharing, watch=watch)
         # again, for a run that was finished before, or told of its last row when nobody listened any more
         for row in read_rows(directory, "metrics.jsonl", result["steps"]):
             watch(row)
+        if not is_scored:
+            raise ValueError(
+                f"{directory.uri} measured no {score}: it was trained without; remove it, or give the trials another "
+                "--pretrain.seed"
+            )
         return {"run_directory": directory.uri, "checkpoint": result["checkpoint"]}
 
 
@@ -91,6 +103,19 @@ def prepare_pretraining(config: Any, home: Storage) -> Pretraining:
     else:
         from jobs.parts.video_pretraining import prepare
     return prepare(config, home)
+
+
+def check_same_probe(directory: Storage, config: Any) -> None:
+    """Raises ValueError when the run of a trial is there and was probed on something else."""
+    try:
+        recorded = json.loads(directory.read("run.json"))["config"]
+    except ObjectMissing:
+        return
+    if recorded["transfer"] != to_json(config.transfer):
+        raise ValueError(
+            f"{directory.uri} is such a run, but was probed on {recorded['transfer']}: remove it, or give the trials "
+            "another --pretrain.seed"
+        )
 
 
 def validation_score(run: Run, metric: str, step: int) -> float:

@@ -164,6 +164,12 @@ def num_workers(config: RunConfig, capacity: Capacity) -> int:
     return config.workers.num_workers or int(capacity.gpus) or 1
 
 
+def least_cpus(config: RunConfig) -> float:
+    """CPUs that a run can do with."""
+    workers = (config.workers.num_workers or 1) * config.workers.cpus_per_worker
+    return workers + (config.decode.num_actors or 1) * config.decode.cpus_per_actor
+
+
 def decode_actors(config: RunConfig, capacity: Capacity) -> int:
     """As many as asked for, or as fit beside the training workers. Raises InsufficientResources when none does."""
     if config.decode.num_actors is not None:

@@ -116,6 +116,10 @@ def prepare_transfer(config: PretrainConfig | MeadPretrainConfig, place: Storage
     subject_N = np.array(videos["subject"].to_pylist(), dtype=np.str_)
     chosen = spread_evenly(targets(videos).argmax(1), subject_N, asked.clips)
     ids = videos["sample_id"].to_numpy()[chosen]
+    try:
+        subject_folds(targets(videos).argmax(1)[chosen], subject_N[chosen])
+    except ValueError as error:
+        raise ValueError(f"transfer.clips={asked.clips} of {corpus.title} are too few for folds: {error}") from None
     logger.info(
         "transfer is measured on %d videos of %d subjects, of %d that can be used, %d labelled, of %s",
         *(len(ids), len(np.unique(subject_N[chosen])), len(videos), len(all_videos), corpus.title),

@@ -97,12 +97,13 @@ def test_the_address_of_a_dashboard_is_refused_with_the_command_to_use() -> None
 
 
 def test_workers_find_the_rooms_without_a_working_directory_and_are_left_alone_with_one() -> None:
-    plain = _runtime_env({"PYTHONPATH": "/opt/x"})["env_vars"]
+    plain = _runtime_env({"PYTHONPATH": "/opt/x"}, {})["env_vars"]
     assert plain["PYTHONPATH"] == f"{REPOSITORY}{os.pathsep}/opt/x"
-    submitted = _runtime_env({JOB_CONFIG: json.dumps({"runtime_env": {"working_dir": "gcs://_ray_pkg_1.zip"}})})
+    submitted = _runtime_env({JOB_CONFIG: json.dumps({"runtime_env": {"working_dir": "gcs://_ray_pkg_1.zip"}})}, {})
     assert submitted == {}
     own = {"runtime_env": {"env_vars": {"PYTHONPATH": "/opt/y", "A": "1"}}}
-    assert _runtime_env({JOB_CONFIG: json.dumps(own)}) == {}
+    assert _runtime_env({JOB_CONFIG: json.dumps(own)}, {}) == {}
+    assert _runtime_env({JOB_CONFIG: json.dumps(own)}, {"B": "2"}) == {"env_vars": {"B": "2"}}
 
 
 def test_the_result_is_also_kept_in_the_run_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

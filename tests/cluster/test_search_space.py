@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.search_space import Dimension, draw, edge_points, grid, parse_dimension, parse_space, said
+from cluster.search_space import Dimension, draw, draws, edge_points, grid, parse_dimension, parse_space, said
 
 MIXED = parse_space(
     ("mask.ratio=0.5..0.95", "optimizer.base_lr=1e-4..1e-2:log", "region=2x5x10,2x2x10", "flag=True,None")
@@ -66,6 +66,13 @@ def test_draws_fill_their_ranges_and_a_logarithmic_one_evenly_in_the_logarithm()
     assert 0.5 <= min(ratios) < 0.51 and 0.94 < max(ratios) <= 0.95
     assert 0.45 < sum(rate < 1e-3 for rate in rates) / len(rates) < 0.55
     assert {point["region"] for point in drawn} == {(2, 5, 10), (2, 2, 10)}
+
+
+def test_no_point_is_drawn_twice_and_a_small_space_is_drawn_whole() -> None:
+    space = parse_space(("a=1,2,3", "b=x,y"))
+    drawn = draws(space, seed=0, count=6)
+    assert sorted(tuple(point.values()) for point in drawn) == sorted(tuple(point.values()) for point in grid(space))
+    assert draws(space, seed=0, count=3) == drawn[:3]
 
 
 def test_the_edges_of_a_space_show_each_choice_and_both_ends_of_a_range() -> None:

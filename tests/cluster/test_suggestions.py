@@ -19,7 +19,12 @@ NO_TRIAL = Reference("cluster.nothing:nothing", None)
 
 
 def sweep(*space: str, **fields: Any) -> Sweep:
-    return Sweep(NO_TRIAL, parse_space(space or ("a=1,2,3",)), samples_per_trial=400, **({"concurrent": 1} | fields))
+    return Sweep(
+        NO_TRIAL,
+        parse_space(space or ("a=1,2,3",)),
+        samples_per_trial=400,
+        **({"concurrent": 1, "workers": 1} | fields),
+    )
 
 
 def suggestions(plan: Sweep, *known: TrialRecord) -> Suggestions:
@@ -55,21 +60,22 @@ def test_a_trial_is_finished_stopped_or_failed_by_what_it_said_last() -> None:
     found.on_trial_complete("t1", row(200, 0.1))
     found.on_trial_complete("t2", {"samples": 100, "failed": "NonFinite: the loss"})
     assert [trial.state for trial in found.trials] == ["finished", "stopped", "failed"]
+    assert all(trial.is_over for trial in found.trials)
     assert found.trials[0].outcome == {"run_directory": "there"}
     assert found.trials[1].rows == (Measurement(100, 0.2), Measurement(200, 0.1))
     assert found.trials[2].detail == "NonFinite: the loss"
 
 
-def test_a_trial_whose_process_died_for_good_is_failed() -> None:
+def test_a_trial_whose_process_died_for_good_is_broken() -> None:
     found = suggestions(sweep())
     found.suggest("t0")
     found.on_trial_complete("t0", None, error=True)
-    assert found.trials[0].state == "failed"
+    assert (found.trials[0].state, found.trials[0].is_over) == ("broken", False)
 
 
 def test_a_sweep_that_goes_on_hands_out_what_is_over_with_its_rows_and_then_the_rest() -> None:
     over = TrialRecord(1, {"a": 1}, "stopped", (Measurement(100, 0.1),))
-    interrupted = TrialRecord(2, {"a": 2}, "running", (Measurement(100, 0.3),), seconds=50.0)
+    interrupted = TrialRecord(2, {"a": 2}, "running", (Measurement(100, 0.3),), worker_seconds=50.0)
     found = suggestions(sweep(), over, interrupted)
     first, second = found.suggest("t0"), found.suggest("t1")
     assert (first["is_over"], first["known"]) == (True, [(100, 0.1)])
@@ -81,13 +87,32 @@ def test_a_sweep_that_goes_on_hands_out_what_is_over_with_its_rows_and_then_the_
     found.on_trial_result("t1", row(100, 0.3))
     found.on_trial_complete("t1", row(400, 0.6) | {"outcome": "{}"})
     assert found.trials[1].rows == (Measurement(100, 0.3), Measurement(400, 0.6))
-    assert found.trials[1].seconds >= 50
+    assert found.trials[1].worker_seconds >= 50
 
 
-def test_what_failed_is_tried_again_when_the_sweep_goes_on() -> None:
-    found = suggestions(sweep(), TrialRecord(1, {"a": 1}, "failed", detail="the store was away"))
-    assert found.suggest("t0")["is_over"] is False
+def test_what_broke_is_tried_again_when_the_sweep_goes_on_and_what_failed_of_its_values_is_not() -> None:
+    broken = TrialRecord(1, {"a": 1}, "broken", detail="the store was away")
+    failed = TrialRecord(2, {"a": 2}, "failed", detail="the loss is not finite")
+    found = suggestions(sweep(concurrent=2), broken, failed)
+    assert [found.suggest(name)["is_over"] for name in ("t0", "t1")] == [False, True]
     assert (found.trials[0].state, found.trials[0].detail) == ("running", "")
+
+
+def test_a_trial_that_has_seen_all_is_not_ended_by_the_budget_that_it_spent() -> None:
+    found = suggestions(sweep("a=1", budget=SweepBudget(samples=400)))
+    stopper = SpentOrStopped(found, threading.Event())
+    found.suggest("t0")
+    found.on_trial_result("t0", row(400, 0.2))
+    assert not stopper.stop_all()
+    found.on_trial_complete("t0", row(400, 0.2) | {"outcome": "{}"})
+    assert [trial.state for trial in found.trials] == ["finished"]
+
+
+def test_nothing_begins_under_a_spent_budget() -> None:
+    over = TrialRecord(1, {"a": 1}, "finished", (Measurement(400, 0.1),))
+    found = suggestions(sweep(budget=SweepBudget(samples=400)), over)
+    assert found.suggest("t0")["is_over"] is True
+    assert found.suggest("t1") is None
 
 
 def test_a_spent_budget_ends_the_sweep_and_leaves_what_runs_to_be_gone_on_with() -> None:
@@ -123,6 +148,17 @@ def optuna(*known: TrialRecord) -> Suggestions:
     space = ("rate=1e-4..1e-1:log", "region=2x5x10,2x2x10")
     plan = sweep(*space, search=SearchConfig(method="optuna", trials=60), concurrent=1)
     return suggestions(plan, *known)
+
+
+def test_a_point_that_is_being_tried_waits_for_its_twin() -> None:
+    plan = sweep("a=1,2", search=SearchConfig(method="optuna", trials=2), concurrent=2)
+    found = suggestions(plan)
+    monotone = iter([{"a": 1}, {"a": 1}])
+    found._model.suggest = lambda trial_id: next(monotone)  # type: ignore[union-attr]
+    assert found.suggest("t0")["values"] == {"a": 1}
+    assert found.suggest("t1") is None
+    found.on_trial_complete("t0", None, error=True)
+    assert found.suggest("t2")["values"] == {"a": 1}
 
 
 def worth(values: dict[str, Any]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ from cluster.runtime import ray_session
 from cluster.search_space import parse_space
 from cluster.sweep import Sweep, search
 from cluster.sweep_config import EarlyStopping
-from cluster.trials import TrialRecord
+from cluster.trials import Measurement, TrialRecord
 from tests.cluster.toy_trial import SAMPLES, STEPS
 
 pytestmark = pytest.mark.timeout(180)
@@ -65,6 +66,11 @@ def test_worse_trials_are_stopped_early_and_leave_no_cpu_behind(cluster: None, l
     assert wait_for_free_cpus() == 2
 
 
+def test_workers_know_whom_to_ask_for_the_state_of_this_cluster_and_no_other(cluster: None) -> None:
+    known = ray.get(ray.remote(lambda: os.environ.get("RAY_API_SERVER_ADDRESS")).remote())
+    assert known.removeprefix("http://") == ray._private.worker.global_worker.node.address_info["webui_url"]
+
+
 def test_a_trial_whose_process_dies_is_started_again_and_one_that_diverges_fails_alone(
     cluster: None, log: Path
 ) -> None:
@@ -76,6 +82,18 @@ def test_a_trial_whose_process_dies_is_started_again_and_one_that_diverges_fails
     found = run(sweep(log, "worth=0.6,0.7", "diverges=True,False", stopping=EarlyStopping(enabled=False)))
     assert [trial.state for trial in found] == ["failed", "finished", "failed", "finished"]
     assert found[0].detail == "ValueError: the loss is not finite"
+
+
+def test_a_trial_that_has_seen_all_its_samples_is_never_stopped(cluster: None, log: Path) -> None:
+    plan = sweep(log, "worth=0.9,0.1", "reports=1", concurrent=1)
+    assert states(run(plan)) == {0.9: "finished", 0.1: "finished"}
+
+
+def test_what_is_known_of_a_trial_does_not_stop_it_a_second_time(cluster: None, log: Path) -> None:
+    ahead = TrialRecord(1, {"worth": 0.9}, "finished", (Measurement(200, 0.9), Measurement(400, 0.9)))
+    behind = TrialRecord(2, {"worth": 0.1}, "running", (Measurement(200, 0.05), Measurement(300, 0.05)))
+    found = run(sweep(log, "worth=0.9,0.1", concurrent=1), known=[ahead, behind])
+    assert states(found) == {0.9: "finished", 0.1: "finished"}
 
 
 def test_a_sweep_that_was_stopped_goes_on_with_what_is_not_over(cluster: None, log: Path) -> None:

@@ -12,9 +12,9 @@ from cluster.trials import Measurement, TrialRecord, best_of, read_trials, write
 from pipelines.storage import Storage
 
 
-def trial(number: int, *scores: float, state: str = "finished", seconds: float = 0.0) -> TrialRecord:
+def trial(number: int, *scores: float, state: str = "finished", worker_seconds: float = 0.0) -> TrialRecord:
     rows = tuple(Measurement(100 * (index + 1), score) for index, score in enumerate(scores))
-    return TrialRecord(number, {"a": number}, state, rows, seconds)  # type: ignore[arg-type]
+    return TrialRecord(number, {"a": number}, state, rows, worker_seconds)  # type: ignore[arg-type]
 
 
 def test_a_ledger_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -38,12 +38,12 @@ def test_a_measurement_that_comes_again_changes_nothing() -> None:
 
 
 def test_a_budget_counts_samples_and_worker_hours_of_all_trials() -> None:
-    trials = [trial(0, 0.1, 0.2, seconds=1800), trial(1, 0.1, state="stopped", seconds=1800)]
-    assert SweepBudget(samples=300).is_spent(trials, workers=1)
-    assert not SweepBudget(samples=301).is_spent(trials, workers=1)
-    assert SweepBudget(gpu_hours=4).is_spent(trials, workers=4)
-    assert not SweepBudget(gpu_hours=4).is_spent(trials, workers=3)
-    assert not SweepBudget().is_spent(trials, workers=8)
+    trials = [trial(0, 0.1, 0.2, worker_seconds=1800), trial(1, 0.1, state="stopped", worker_seconds=1800)]
+    assert SweepBudget(samples=300).is_spent(trials)
+    assert not SweepBudget(samples=301).is_spent(trials)
+    assert SweepBudget(gpu_hours=1).is_spent(trials)
+    assert not SweepBudget(gpu_hours=1.01).is_spent(trials)
+    assert not SweepBudget().is_spent(trials)
 
 
 @pytest.mark.parametrize(

@@ -148,13 +148,13 @@ def test_the_job_ends_with_what_failed_why_and_what_was_not_run(place: Storage, 
     result = summarize(stages, run_stages(stages, ledger, jobs.runners()), ledger, place)
     assert (result["is_finished"], result["failed"]) == (False, {"export": "OSError: no space"})
     assert (result["tables"], result["exported"]) == (["tables/table.md"], []), "no table needs the export"
-    assert failures(result) == "export failed: OSError: no space\nthe same command tries again"
+    assert failures(result) == "export failed: OSError: no space\nthe same command tries again, or goes on"
 
     jobs.raises["pretrain"] = OSError("no space")
     other = chain(pretrain=replace(voxceleb.nano(), seed=1))
     result = summarize(other, run_stages(other, ledger, jobs.runners()), ledger, place)
     assert "not run: export, pretrained, table" in (failures(result) or "")
-    assert failures({"failed": {}, "stages": {}}) is None
+    assert failures({"failed": {}, "stages": {}, "was_asked_to_stop": False}) is None
 
 
 @pytest.mark.parametrize("victim", ORDER)

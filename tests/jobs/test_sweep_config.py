@@ -43,6 +43,7 @@ def pretraining(*space: str, **fields: Any) -> PretrainingSweepConfig:
         ("passes_per_epoch=1,2", "equal samples"),
         ("workers.num_workers=1,2", "carried out"),
         ("transfer.clips=10,20", "carried out"),
+        ("seed=0,1", "no choice"),
         ("mask.ratio=0.5,1.5", "mask.ratio=1.5 cannot be trained: ratio=1.5"),
         ("region=2x7x7,2x5x5", "region=2x5x5 cannot be trained"),
         ("nothing=1,2", "no field"),
@@ -80,6 +81,19 @@ def test_a_sweep_is_the_same_whatever_its_budget_and_place() -> None:
     )
     assert moved.identity() == config.identity()
     assert replace(config, space=("mask.ratio=0.5,0.6",)).identity() != config.identity()
+
+
+def test_a_sweep_that_is_scored_on_something_else_is_another() -> None:
+    config, tuned = sweeps.nano(), sweeps.finetuning_nano()
+    elsewhere = replace(config, pretrain=replace(config.pretrain, transfer=TransferConfig(corpus="dfew")))
+    assert elsewhere.identity() != config.identity()
+    fewer = replace(tuned, finetune=replace(tuned.finetune, validation_clips=3))
+    assert fewer.identity() != tuned.identity()
+
+
+def test_the_test_videos_choose_nothing() -> None:
+    with pytest.raises(ValueError, match="the test videos choose nothing"):
+        replace(sweeps.finetuning_nano(), space=("evaluation=clean,paper",))
 
 
 @pytest.mark.parametrize("values", grid(sweeps.nano().dimensions))

@@ -62,7 +62,7 @@ def pretraining(home: Storage) -> PretrainingSweepConfig:
         workers=WorkersConfig(cpus_per_worker=0.25),
         held_out_clips=1,
         telemetry=replace(base.telemetry, probe_every_steps=2, log_every_steps=1, tensorboard=False),
-        transfer=TransferConfig(corpus="enterface05", root=home.full("twin"), clips=20),
+        transfer=TransferConfig(corpus="enterface05", root=home.full("twin")),
     )
     stopping = EarlyStopping(enabled=False)
     return PretrainingSweepConfig(recipe="nano", space=("mask.ratio=0.5,0.75",), stopping=stopping, pretrain=config)
