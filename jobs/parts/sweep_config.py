@@ -112,7 +112,7 @@ class SweepConfig:
             self.trial(values)
         except ValueError as error:
             told = ", ".join(f"{name}={said(value)}" for name, value in values.items())
-            raise ValueError(f"{told} cannot be trained: {_reason(error)}") from None
+            raise ValueError(f"{told} cannot be trained: {error}") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,12 +188,3 @@ class FinetuneSweepConfig(SweepConfig):
 
 
 _PLACEMENT = "it says how a run is carried out, not what it learns"
-
-
-def _reason(error: ValueError) -> str:
-    """Of a config, without the frame that pydantic puts around it."""
-    from pydantic import ValidationError
-
-    if not isinstance(error, ValidationError):
-        return str(error)
-    return "; ".join(str(one["msg"]).removeprefix("Value error, ") for one in error.errors())

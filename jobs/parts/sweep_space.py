@@ -26,7 +26,10 @@ def with_values(config: Config, values: Values) -> Config:
     for name, value in values.items():
         for field, said in _fields(data, name, value).items():
             _put(data, field, said, named=name)
-    return from_json(type(config), data)
+    try:
+        return from_json(type(config), data)
+    except ValueError as error:
+        raise ValueError(_reason(error)) from None
 
 
 def _fields(data: dict[str, Any], name: str, value: Any) -> Values:
@@ -50,3 +53,12 @@ def _put(data: dict[str, Any], field: str, value: Any, *, named: str) -> None:
         near = difflib.get_close_matches(named, known, n=4, cutoff=0.4)
         raise ValueError(f"{named} is no field that can be searched; did you mean {', '.join(near) or known}?")
     place[last] = list(value) if isinstance(value, tuple) else value
+
+
+def _reason(error: ValueError) -> str:
+    """What a config refuses, without the frame that pydantic puts around it."""
+    from pydantic import ValidationError
+
+    if not isinstance(error, ValidationError):
+        return str(error)
+    return "; ".join(str(one["msg"]).removeprefix("Value error, ") for one in error.errors())

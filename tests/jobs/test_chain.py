@@ -241,6 +241,31 @@ def test_a_request_to_stop_ends_the_chain_with_the_stage_that_runs(
     assert jobs.again() == LOOKUPS + ([] if is_finished else ["pretrain"]) + ORDER[3:]
 
 
+def test_a_request_to_stop_that_came_while_a_stage_prepared_reaches_what_it_starts_then(
+    place: Storage, jobs: FakeJobs, handled: None
+) -> None:
+    def prepares_then_trains(stage: Stage, results: object) -> dict[str, Any]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        with runtime.stop_requests() as stop:  # as of the training that begins now
+            return {"is_finished": not stop.is_set()}
+
+    outcomes = run_stages(chain(), Ledger(place, "small", ORDER), jobs.runners() | {"pretrain": prepares_then_trains})
+    assert (outcomes["pretrain"].state, outcomes["pretrain"].was_asked_to_stop) == ("unfinished", True)
+
+
+def test_what_was_removed_is_made_again(place: Storage, jobs: FakeJobs, tmp_path: Path) -> None:
+    exported = Storage(tmp_path / "exported")
+    exported.write("model.safetensors", b"weights")
+    jobs.returns["export"] = {"weights": exported.full("model.safetensors")}
+    run(place, jobs)
+    jobs.again()
+    run(place, jobs)
+    assert jobs.again() == LOOKUPS
+    (tmp_path / "exported" / "model.safetensors").unlink()
+    run(place, jobs)
+    assert jobs.again() == [*LOOKUPS, "export"]
+
+
 def test_a_stage_that_writes_no_checkpoint_ends_at_once_when_asked_to_stop(
     place: Storage, jobs: FakeJobs, handled: None
 ) -> None:
@@ -253,5 +278,7 @@ def test_a_stage_that_ends_early_by_itself_stops_what_depends_on_it(place: Stora
     jobs.returns["pretrain"] = {"is_finished": False}
     outcomes = states(run(place, jobs))
     assert (outcomes["pretrain"], outcomes["pretrained"], outcomes["scratch"]) == ("unfinished", "not run", "done")
+    told = failures({"failed": {}, "stages": outcomes, "was_asked_to_stop": False})
+    assert told is not None and told.startswith("pretrain is not finished\nnot run: ")
     entry = recorded(place)["pretrain"]
     assert (entry["state"], entry["result"]) == ("running", None)

@@ -27,6 +27,7 @@ from tests.jobs.chain_fakes import chain
 
 PRETRAIN, FINETUNE = voxceleb.nano(), finetuning.nano()
 SWEEP = FinetuneSweepConfig(recipe="small", space=("optimizer.base_lr=0.01,0.03",), finetune=FINETUNE)
+VIT = replace(FINETUNE, model=replace(FINETUNE.model, encoder="video_vit_nano"))
 TABLE = TableConfig("One", (Cell("a", "UAR", "pretrain", "uar"),))
 
 
@@ -88,6 +89,20 @@ def test_a_stage_that_cannot_be_is_refused_with_the_reason(arguments: dict[str, 
         (
             (Stage("s", "sweep_finetuning", SWEEP), Stage("a", "pretrain", PRETRAIN, values_from="s")),
             "values_from of stage a names s, a stage of sweep_finetuning; name one of sweep_pretraining",
+        ),
+        (
+            (
+                Stage("f", "finetune", replace(FINETUNE, folds=(1, 2))),
+                Stage("a", "finetune", FINETUNE, weights_from="f"),
+            ),
+            "f, a fine-tuning of several folds or seeds",
+        ),
+        (
+            (
+                Stage("s", "sweep_finetuning", replace(SWEEP, space=("head=representative,local",))),
+                Stage("a", "finetune", VIT, values_from="s"),
+            ),
+            "stage a cannot take the values of s, {'head': 'local'}: global_pool has no effect on video_vit_nano",
         ),
         (
             (Stage("pretrain", "pretrain", PRETRAIN), Stage("t", "table", TABLE)),

@@ -65,6 +65,14 @@ def test_a_config_is_filled_with_the_best_values_and_the_weights() -> None:
     assert filled_config(replace(stage, weights_from=None, values_from=None), results) == config
 
 
+def test_a_fine_tuning_has_the_regions_that_a_sweep_of_pre_trainings_found_best() -> None:
+    best = {"values": {"region": [2, 7, 7], "mask.ratio": 0.6}, "run_directory": "weights"}
+    config = replace(finetuning.nano(), model=replace(finetuning.nano().model, region=(1, 7, 7)))
+    filled = filled_config(Stage("a", "finetune", config, weights_from="sweep"), {"sweep": {"best": best}})
+    assert (filled.model.region, filled.init_from) == ((2, 7, 7), "weights")
+    assert filled == replace(config, init_from="weights", model=replace(config.model, region=(2, 7, 7)))
+
+
 def test_every_trial_of_a_sweep_starts_from_the_weights() -> None:
     sweep = FinetuneSweepConfig(recipe="a", space=("optimizer.base_lr=0.1,0.2",), finetune=finetuning.nano())
     stage = Stage("a", "sweep_finetuning", sweep, weights_from="pretrain")
