@@ -158,7 +158,15 @@ def test_a_probe_is_built_of_usable_videos_in_the_geometry_of_the_model(
     ((prefix, reference),) = transfer_probes(config)
     assert prefix == "transfer" and reference.build()(tiny_model(tiny_config()), 0)["chance"] == 0.5
     assert build_transfer(config)(tiny_model(tiny_config()), 0)["uar"] <= 1
+    monkeypatch.setattr(transfer, "FOLDS", 2)
     assert len(prepared(catalog, monkeypatch, tmp_path, clips=4).sample_ids) == 4
+
+
+def test_too_few_videos_for_folds_are_told_of_before_anything_is_trained(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=r"transfer\.clips=4 of table are too few for folds"):
+        prepared(catalog, monkeypatch, tmp_path, clips=4)
 
 
 def test_a_protocol_without_classes_is_refused_with_those_that_have_them(
