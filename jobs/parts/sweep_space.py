@@ -56,9 +56,12 @@ def _put(data: dict[str, Any], field: str, value: Any, *, named: str) -> None:
 
 
 def _reason(error: ValueError) -> str:
-    """What a config refuses, without the frame that pydantic puts around it."""
+    """What a config refuses, without the frame that pydantic puts around it, and without what other kinds of the same
+    part would have refused too."""
     from pydantic import ValidationError
 
     if not isinstance(error, ValidationError):
         return str(error)
-    return "; ".join(str(one["msg"]).removeprefix("Value error, ") for one in error.errors())
+    told = error.errors()
+    refused = [one for one in told if one["type"] == "value_error"] or told
+    return "; ".join(str(one["msg"]).removeprefix("Value error, ") for one in refused)

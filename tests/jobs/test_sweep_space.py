@@ -53,6 +53,11 @@ def test_a_misspelt_field_is_answered_with_one_that_is_there() -> None:
         with_values(voxceleb.nano(), {"mask.ration": 0.5})
 
 
+def test_a_refused_value_is_told_of_once_and_plainly() -> None:
+    with pytest.raises(ValueError, match=r"^ratio=2\.0 must lie strictly between 0 and 1$"):
+        with_values(voxceleb.nano(), {"mask.ratio": 2})
+
+
 def test_values_that_do_not_go_together_are_refused() -> None:
     with pytest.raises(ValueError, match="region"):
         with_values(voxceleb.mae_dfer_base(), {"model.region": (4, 5, 10)})
