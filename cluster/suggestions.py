@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import threading
 import time
@@ -17,8 +16,6 @@ from ray.tune.search import Searcher
 from cluster.search_space import Dimension, Values
 from cluster.sweep import BROKEN, FAILED, OUTCOME, Sweep, points
 from cluster.trials import TrialRecord
-
-logger = logging.getLogger(__name__)
 
 
 class Suggestions(Searcher):
@@ -102,7 +99,9 @@ class Suggestions(Searcher):
         self._tell()
 
     def close(self) -> None:
-        """What is not over is left as it stands: to be gone on with."""
+        """What is not over is left as it stands: to be gone on with. Tune asks again and again whether to stop."""
+        if self._closed:
+            return
         self._clock()
         self._closed = True
         self._tell()

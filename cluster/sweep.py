@@ -10,7 +10,6 @@ The session needs Ray's dashboard: without it the resources of trials that are s
 from __future__ import annotations
 
 import json
-import logging
 import math
 import os
 import tempfile
@@ -28,8 +27,6 @@ from cluster.search_space import Dimension, Values, draws, grid
 from cluster.sweep_config import EarlyStopping, SearchConfig, SweepBudget
 from cluster.trials import TrialRecord
 from pipelines.storage import StorageError
-
-logger = logging.getLogger(__name__)
 
 FAILED, BROKEN, OUTCOME, KNOWN = "failed", "broken", "outcome", "known"
 """What rows say beside samples and score: the last one how the trial ended, and one of the ledger that it is."""

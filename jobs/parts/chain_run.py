@@ -37,7 +37,7 @@ def run_chain(command: Command[ChainConfig]) -> dict[str, Any]:
         outcomes = run_stages(stages, ledger, stage_runners(home, place))
     result = summarize(stages, outcomes, ledger, place)
     show_outcomes(stages, outcomes, title=place.uri)
-    show_tables([Storage(folder).read(name).decode() for folder, _, name in _parted(result["tables"])])
+    show_tables(list(map(_text, result["tables"])))
     print_result(result, place)
     return result
 
@@ -84,8 +84,9 @@ def summarize(
     }
 
 
-def _parted(addresses: Sequence[str]) -> list[tuple[str, str, str]]:
-    return [address.rpartition("/") for address in addresses]
+def _text(address: str) -> str:
+    folder, _, name = address.rpartition("/")
+    return Storage(folder).read(name).decode()
 
 
 def _places(command: Command[ChainConfig]) -> tuple[Storage, Storage]:

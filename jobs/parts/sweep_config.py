@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 import tyro
 
-from cluster.search_space import Dimension, Values, draw, edge_points, grid, parse_space, said
+from cluster.search_space import Dimension, Values, draws, edge_points, grid, parse_space, said
 from cluster.sweep_config import EarlyStopping, SearchConfig, SweepBudget
 from jobs.config import to_json
 from jobs.parts.finetune_config import FinetuneConfig
@@ -104,8 +104,7 @@ class SweepConfig:
         """Points that show whether all can be: they are checked before anything is trained."""
         if self.search.method == "grid":
             return grid(self.dimensions)
-        drawn = [draw(self.dimensions, seed=self.search.seed, number=number) for number in range(20)]
-        return edge_points(self.dimensions) + drawn
+        return edge_points(self.dimensions) + draws(self.dimensions, seed=self.search.seed, count=20)
 
     def _check(self, values: Values) -> None:
         try:

@@ -47,13 +47,14 @@ def show(config: SweepConfig, searched: Searched) -> Iterator[Callable[[Sequence
         yield lambda trials: _log_changes(seen, trials, config)
         return
     with Live(console=Console(stderr=True), auto_refresh=False) as live:
-        yield lambda trials: live.update(trial_table(report(config, trials, searched, home=None)), refresh=True)
+        yield lambda trials: live.update(trial_table(report(config, trials, searched, command=None)), refresh=True)
 
 
 def report(
-    config: SweepConfig, trials: Sequence[TrialRecord], searched: Searched, *, home: str | None
+    config: SweepConfig, trials: Sequence[TrialRecord], searched: Searched, *, command: str | None
 ) -> dict[str, Any]:
-    """What the page and the table are drawn from, as JSON values. `home` is what the user said of it."""
+    """What the page and the table are drawn from, as JSON values. `command` is that of the best trial, which the table
+    does not show."""
     best = best_of(trials)
     return {
         "title": f"Sweep {config.recipe}",
@@ -82,20 +83,15 @@ def report(
             }
             for trial in trials
         ],
-        "best": best
-        and {
-            "number": best.number,
-            "values": best.values,
-            "score": best.score,
-            "command": best_command(config, best.values, home=home),
-        },
+        "best": best and {"number": best.number, "values": best.values, "score": best.score, "command": command},
         "chance": searched.chance if config.metric.endswith("uar") else None,
         "notes": config.notes,
     }
 
 
 def best_command(config: SweepConfig, values: Values, *, home: str | None) -> str:
-    """The command line of a trial's run by itself: given, it finds the run of the sweep again."""
+    """The command line of a trial's run by itself: given, it finds the run of the sweep again. `home` is what the user
+    said of it."""
     trial = config.trial(values)
     command = command_for(f"jobs/{trial.JOB}.py", config.recipes()[trial.recipe], trial)
     return command + (f" --home {shlex.quote(home)}" if home else "")

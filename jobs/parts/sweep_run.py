@@ -92,17 +92,18 @@ def summarize(
 ) -> dict[str, Any]:
     """The result line; writes sweep.html. `home` is what the user said of it. Raises ValueError where every trial
     failed."""
-    page = write_page(place, report(config, trials, searched, home=home))
+    best = best_of(trials)
+    command = best and best_command(config, best.values, home=home)
+    page = write_page(place, report(config, trials, searched, command=command))
     count = config.search.count(config.dimensions)
     if len(trials) == count and all(trial.state in ("failed", "broken") for trial in trials):
         raise ValueError(f"every trial failed; the first: {trials[0].detail}")
     names = ("finished", "stopped", "failed", "broken")
     states = {state: sum(trial.state == state for trial in trials) for state in names}
-    best = best_of(trials)
     found = None
     if best is not None:
         found = {"number": best.number, "values": best.values, config.metric: best.score, **best.outcome}
-        found["command"] = best_command(config, best.values, home=home)
+        found["command"] = command
     return {
         "directory": place.uri,
         "page": page,

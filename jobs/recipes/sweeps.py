@@ -74,7 +74,7 @@ def unit_share() -> PretrainingSweepConfig:
 
 
 def target_views() -> PretrainingSweepConfig:
-    """Same view or another as the target, with masks that keep a unit and without, MAURA Table 3."""
+    """The same view, another or any as the target, under masks that keep a unit; MAURA Table 3 has the first two."""
     return _views("target_views", "target_views=same,other,any")
 
 

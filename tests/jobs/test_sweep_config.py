@@ -117,7 +117,7 @@ def test_a_report_says_of_every_trial_where_its_run_is() -> None:
         TrialRecord(2, values[1], "stopped", (Measurement(72, 0.9),)),
     ]
     searched = Searched("data", 288, 1 / 6, lambda values: f"runs/{values['lambda']}")
-    found = report(config, trials, searched, home=None)
+    found = report(config, trials, searched, command=None)
     assert found["best"]["number"] == 1
     assert [trial["run_directory"] for trial in found["trials"]] == ["runs/0.25", "runs/0.75"]
     assert (found["corpus"], found["chance"]) == ("synthetic crema_d", 1 / 6)
