@@ -168,6 +168,8 @@ def write_picture(storage: Storage, name: str) -> None:
 def test_weights_and_biases_is_offline_without_a_key_and_takes_each_picture_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import wandb
+
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     storage = Storage(tmp_path)
     write_picture(storage, "pictures/before.png")
@@ -184,6 +186,7 @@ def test_weights_and_biases_is_offline_without_a_key_and_takes_each_picture_once
     write_picture(storage, "pictures/faces.png")
     sink.flush()
     sink.close()
+    wandb.teardown()  # a finished run is written out by another process; its end is waited for
     [run] = (tmp_path / "wandb").glob("offline-run-*")
     [record] = run.glob("run-*.wandb")
     assert b"ratios" in record.read_bytes()
