@@ -21,7 +21,7 @@ from cluster.failures import EpochIncomplete, NonFinite
 from cluster.feed import MicroBatch, groups, serve
 from cluster.ledger import Ledger
 from cluster.monitor import WorkerLink
-from cluster.protocols import BatchPlan, Probe, Stream
+from cluster.protocols import BatchPlan, GlobalLoss, Probe, Stream
 from cluster.ranks import Ranks
 from cluster.schedule import Schedule
 from cluster.telemetry import Row, Telemetry
@@ -101,7 +101,7 @@ class Loop:
 
     def _epoch(self) -> Iterator[GlobalBatch]:
         """What is left of the epoch, asked for again while blocks were lost on the way."""
-        left = self.stream.remaining(self.ledger.consumed)
+        left = self.stream.remaining(self.ledger.epoch, self.ledger.consumed)
         for _ in range(MAX_ROUNDS):
             if not left:
                 return
@@ -109,7 +109,7 @@ class Loop:
                 iterator = serve(self.stream, self.ledger.epoch, self.ledger.consumed, plan=self.plan, ranks=self.ranks)
             yield from self._global_batches(iterator)
             self.ledger.reduce()
-            left = self.stream.remaining(self.ledger.consumed)
+            left = self.stream.remaining(self.ledger.epoch, self.ledger.consumed)
         if left:
             raise EpochIncomplete(f"epoch {self.ledger.epoch}: {left} samples missing after {MAX_ROUNDS} rounds")
 
@@ -140,10 +140,11 @@ class Loop:
         self.link.begin(self.step + 1, batch.real_ids)
         # The engine averages over workers and micro-batches; this makes it the mean over the samples, however many.
         scale = self.plan.workers * self.plan.accumulation / batch.num_real
+        sums = self._statistics(batch, scale)
         losses: list[dict[str, torch.Tensor]] = []
         for index, micro_batch in enumerate(batch.micro_batches):
             torch.manual_seed(forward_seed(self.run.seed, self.step, self.ranks.rank, index))
-            losses.append(self.engine(micro_batch.weighted(scale)))
+            losses.append(self.engine(micro_batch.weighted(scale) | sums))
             self.engine.backward(losses[-1]["loss"])
             losses[-1] = {name: value.detach() for name, value in losses[-1].items()}
         names = sorted(losses[0])
@@ -156,6 +157,18 @@ class Loop:
         self.step += 1
         values = {_loss_name(name): value for name, value in zip(names, means.tolist(), strict=True)}
         return {**values, "gradient_norm": norm}
+
+    def _statistics(self, batch: GlobalBatch, scale: float) -> dict[str, torch.Tensor]:
+        """Collective. What a loss of the global batch needs to know of it beforehand; of other losses nothing."""
+        task = self.engine.task
+        if not isinstance(task, GlobalLoss):
+            return {}
+        sums: list[torch.Tensor] = []
+        for index, micro_batch in enumerate(batch.micro_batches):
+            torch.manual_seed(forward_seed(self.run.seed, self.step, self.ranks.rank, index))
+            sums.append(task.statistics(micro_batch.weighted(scale)))
+        mean_S = self.ranks.sum(torch.stack(sums).mean(0).cpu().numpy()) / self.ranks.size
+        return {"statistics_S": torch.as_tensor(mean_S, device=self.engine.device)}
 
     def _refuse(self, batch: GlobalBatch, losses: list[dict[str, float]]) -> None:
         """Collective. Drops the gradients, writes who had what, and raises NonFinite naming the samples."""
@@ -217,7 +230,7 @@ class Loop:
         if not stop and self.step % self.run.checkpoint.every_steps:
             return False
         self.ledger.reduce()
-        if not self.stream.remaining(self.ledger.consumed):
+        if not self.stream.remaining(self.ledger.epoch, self.ledger.consumed):
             return False  # the end of the epoch follows, and saves
         self._save()
         return stop

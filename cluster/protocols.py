@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -62,14 +62,25 @@ class Task(Protocol):
         ...
 
 
+@runtime_checkable
+class GlobalLoss(Protocol):
+    """A task whose loss is a function of sums over the global batch, such as a correlation."""
+
+    def statistics(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Sums over rows of batch["weight_B"] times what a row adds, float64 [S], without gradient. Called in training
+        mode before `forward`, under the seed of the same micro-batch; `forward` then finds the mean over all
+        micro-batches of the global batch as batch["statistics_S"]."""
+        ...
+
+
 class Stream(Protocol):
     """The training data of every epoch."""
 
     num_samples: int  # length of the bitmap: sample ids are 0 .. num_samples - 1
-    samples_per_epoch: int  # ids an epoch is made of (at most num_samples)
+    samples_per_epoch: int  # ids an epoch is made of (at most num_samples), in every epoch as many
     fingerprint: str  # identifies the data; a resumed run must find the same
 
-    def remaining(self, consumed: np.ndarray) -> int:
+    def remaining(self, epoch: int, consumed: np.ndarray) -> int:
         """Samples of an epoch not marked in `consumed` (bool [num_samples])."""
         ...
 

@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.config import LOSSES, FineTuningConfig, Task
+from models.config import LOSSES, Task
 from models.cubes import sinusoid_table
-from models.fine_tuning import row_losses
+from models.losses import row_losses
 
 _WIDTH, _HEADS, _LAYERS, _DROPOUT = 64, 4, 2, 0.2
 _RATE, _WEIGHT_DECAY, _BATCH = 1e-3, 0.05, 32
@@ -101,7 +101,6 @@ def fit_predict(train: Sequences, target_NK: np.ndarray, test: Sequences, *, tas
 
 def _train(model: SequenceTransformer, x_NSF: Tensor, valid_NS: Tensor, target_NK: Tensor, task: Task) -> None:
     """AdamW over one cycle: the rate rises for a tenth of all steps and then follows half a cosine."""
-    loss_config = FineTuningConfig(task=task, loss=LOSSES[task][0], label_smoothing=0.0)
     steps_of_pass = math.ceil(len(x_NSF) / _BATCH)
     fewest, most = (math.ceil(steps / steps_of_pass) for steps in (_FEWEST_STEPS, _MOST_STEPS))
     passes = min(max(_PASSES, fewest), most)
@@ -112,7 +111,7 @@ def _train(model: SequenceTransformer, x_NSF: Tensor, valid_NS: Tensor, target_N
             has_face_B1 = torch.rand(len(row_B), 1) >= _FACELESS
             logits_BK = model(x_NSF[row_B], valid_NS[row_B] & has_face_B1)
             optimizer.zero_grad()
-            row_losses(logits_BK, target_NK[row_B], loss_config).mean().backward()
+            row_losses(logits_BK, target_NK[row_B], LOSSES[task][0]).mean().backward()
             optimizer.step()
             schedule.step()
 

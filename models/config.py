@@ -3,21 +3,74 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import groupby
 from math import inf
-from typing import Literal
+from typing import Literal, Protocol
 
 from models.tokens import ClipGeometry, check_region
 
 Variant = Literal["full", "intra", "intra_inter", "intra_lgi"]
-Target = Literal["joint", "appearance", "motion", "video_mae"]
+Target = Literal["joint", "appearance", "motion", "video_mae", "image_mae", "pixels"]
 Positions = Literal["sinusoid", "learned"]
-Task = Literal["classes", "multi_label", "regression"]
-Loss = Literal["cross_entropy", "binary_cross_entropy", "mean_squared_error"]
+Task = Literal["classes", "multi_label", "regression", "affect"]
+"""affect: several at once, told apart by what stands before the slash in the names of classes."""
+Loss = Literal["cross_entropy", "binary_cross_entropy", "mean_squared_error", "concordance", "affect"]
 LOSSES: dict[Task, tuple[Loss, ...]] = {
     "classes": ("cross_entropy",),
     "multi_label": ("binary_cross_entropy", "cross_entropy"),
-    "regression": ("mean_squared_error",),
+    "regression": ("mean_squared_error", "concordance"),
+    "affect": ("affect",),
 }
+AFFECT_LOSSES: dict[str, Loss] = {
+    "expr": "cross_entropy",
+    "au": "binary_cross_entropy",
+    "va": "concordance",
+}
+"""Of the groups of task=affect: expressions, action units, valence and arousal."""
+
+
+class TargetConfig(Protocol):
+    """What a config says of what is learned."""
+
+    @property
+    def task(self) -> Task: ...
+    @property
+    def loss(self) -> Loss: ...
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+    @property
+    def class_weights(self) -> tuple[float, ...] | None: ...
+    @property
+    def label_smoothing(self) -> float: ...
+
+
+def check_loss(config: TargetConfig) -> None:
+    """Raises ValueError for a task, loss, classes, weights and smoothing that do not go together."""
+    task, loss, classes, weights = config.task, config.loss, config.classes, config.class_weights
+    least = 2 if task == "classes" else 1
+    if classes and (len(classes) < least or len(set(classes)) < len(classes)):
+        raise ValueError(f"classes={classes} must be at least {least} different names for task={task}")
+    if loss not in LOSSES[task]:
+        raise ValueError(f"loss={loss} is none of task={task}: {', '.join(LOSSES[task])}")
+    if not 0.0 <= config.label_smoothing < 1.0:
+        raise ValueError(f"label_smoothing={config.label_smoothing} must lie in [0, 1)")
+    if config.label_smoothing and loss not in ("cross_entropy", "affect"):
+        raise ValueError(f"label_smoothing has no effect on loss={loss}; set it to 0")
+    if weights is not None and loss in ("mean_squared_error", "concordance"):
+        raise ValueError(f"class_weights have no effect on loss={loss}; leave them out")
+    if weights is not None and (len(weights) != len(classes) or not all(0 < w < inf for w in weights)):
+        raise ValueError(f"class_weights={weights} must be a positive number for each of {', '.join(classes)}")
+    if task == "affect":
+        _check_groups(classes)
+
+
+def _check_groups(classes: tuple[str, ...]) -> None:
+    names = [name for name, _ in groupby(label.partition("/")[0] for label in classes)]
+    if set(names) - AFFECT_LOSSES.keys() or len(set(names)) < len(names):
+        raise ValueError(
+            f"classes={classes} of task=affect must be grouped by a word before a slash, one of "
+            f"{', '.join(AFFECT_LOSSES)}: expr/Neutral, ..., au/AU1, ..., va/valence, ..."
+        )
 
 
 @dataclass(frozen=True)
@@ -25,7 +78,8 @@ class EncoderConfig:
     """What every model says of its encoder."""
 
     encoder: str = "lgi_former_base"
-    """Registered encoder: lgi_former_{nano,tiny,small,base} or video_vit_{nano,small,base,large,huge}."""
+    """Registered encoder: lgi_former_{nano,tiny,small,base}, video_vit_{nano,small,base,large,huge}, or of single
+    images face_vit_{nano,small,base,large}."""
     geometry: ClipGeometry = field(default_factory=ClipGeometry)
     region: tuple[int, int, int] = (2, 5, 10)
     """Tokens (time, rows, columns) of one LGI-Former region (MAE-DFER Table 4); a ViT has none."""
@@ -37,6 +91,22 @@ class EncoderConfig:
             check_region(self.geometry.grid, self.region)
         elif self.lgi_variant != "full":
             raise ValueError(f"lgi_variant has no effect on {self.encoder}; leave it at full")
+        if self.reads_images:
+            check_image(self.geometry)
+
+    @property
+    def reads_images(self) -> bool:
+        """Whether clips are single images, and tokens those of MAE (models.face_vit)."""
+        return self.encoder.startswith("face_vit")
+
+
+def check_image(geometry: ClipGeometry) -> None:
+    """Raises ValueError unless clips of this geometry are single images."""
+    if geometry.frames != 1:
+        raise ValueError(
+            f"a face_vit reads single images, clips of geometry.frames={geometry.frames} have more: set geometry.frames "
+            "and geometry.tubelet to 1, or take a video_vit"
+        )
 
 
 @dataclass(frozen=True)
@@ -48,9 +118,13 @@ class MaskedAutoencoderConfig(EncoderConfig):
     decoder_heads: int = 6
     target: Target = "joint"
     """joint: appearance and motion halves of each cube (MAE-DFER Eq. 2); appearance, motion: one half alone
-    (lambda 1 and 0); video_mae: both frames as they are."""
+    (lambda 1 and 0); video_mae: cubes as they are. Those are normalised by each colour of each cube; image_mae: by each
+    cube over all colours (MAE); pixels: not at all (MAE without norm_pix_loss, plain L2)."""
     appearance_weight: float = 0.5
     """lambda of MAE-DFER Eq. 2; only the joint target has it."""
+    loss_tokens: Literal["masked", "all"] = "masked"
+    """Tokens that are predicted: the masked ones (MAE, VideoMAE), or visible ones as well: the complete image (NetEase),
+    or the complete target view (MAURA Eq. 1; the text of its 3.6 says masked)."""
     activation_checkpointing: bool = False
 
     def __post_init__(self) -> None:
@@ -63,10 +137,18 @@ class MaskedAutoencoderConfig(EncoderConfig):
         if self.target != "joint" and self.appearance_weight != 0.5:
             raise ValueError(f"appearance_weight has no effect on target={self.target}; leave it at 0.5")
         if self.target in ("joint", "appearance", "motion") and self.geometry.tubelet != 2:
-            raise ValueError(f"target={self.target} splits cubes of 2 frames, geometry.tubelet={self.geometry.tubelet}")
+            raise ValueError(
+                f"target={self.target} splits cubes of 2 frames, geometry.tubelet={self.geometry.tubelet}; take "
+                "video_mae, image_mae or pixels"
+            )
         if self.decoder_width % self.decoder_heads:
             raise ValueError(
                 f"decoder_width={self.decoder_width} is not a multiple of decoder_heads={self.decoder_heads}"
+            )
+        if self.reads_images and self.decoder_width % 4:
+            raise ValueError(
+                f"decoder_width={self.decoder_width} is not a multiple of 4, as sines and cosines of rows and columns "
+                "need it"
             )
 
 
@@ -78,8 +160,6 @@ class MultiViewConfig(MaskedAutoencoderConfig):
     encoder: str = "video_vit_base"
     geometry: ClipGeometry = field(default_factory=lambda: ClipGeometry(height=224, width=224))
     target: Target = "video_mae"
-    loss_tokens: Literal["masked", "all"] = "masked"
-    """Tokens of the target view that are predicted: at masked positions (text of MAURA 3.6) or at all (its Eq. 1)."""
     target_view_embedding: Literal["off", "learned"] = "off"
     """off: the decoder is not told which view to draw (the paper); learned: a vector per view is added to its
     tokens."""
@@ -135,25 +215,9 @@ class FineTuningConfig(EncoderConfig):
         super().__post_init__()
         if self.global_pool != "representative" and not self.encoder.startswith("lgi_former"):
             raise ValueError(f"global_pool has no effect on {self.encoder}; leave it at representative")
-        self._check_loss()
+        check_loss(self)
         self._check_augmentation()
         self._check_training()
-
-    def _check_loss(self) -> None:
-        least = 2 if self.task == "classes" else 1
-        if self.classes and (len(self.classes) < least or len(set(self.classes)) < len(self.classes)):
-            raise ValueError(f"classes={self.classes} must be at least {least} different names for task={self.task}")
-        if self.loss not in LOSSES[self.task]:
-            raise ValueError(f"loss={self.loss} is none of task={self.task}: {', '.join(LOSSES[self.task])}")
-        if not 0.0 <= self.label_smoothing < 1.0:
-            raise ValueError(f"label_smoothing={self.label_smoothing} must lie in [0, 1)")
-        if self.label_smoothing and self.loss != "cross_entropy":
-            raise ValueError(f"label_smoothing has no effect on loss={self.loss}; set it to 0")
-        weights = self.class_weights
-        if weights is not None and self.loss == "mean_squared_error":
-            raise ValueError("class_weights have no effect on loss=mean_squared_error; leave them out")
-        if weights is not None and (len(weights) != len(self.classes) or not all(0 < w < inf for w in weights)):
-            raise ValueError(f"class_weights={weights} must be a positive number for each of {', '.join(self.classes)}")
 
     def _check_augmentation(self) -> None:
         if not (0 <= self.mixup < inf and 0 <= self.cutmix < inf):

@@ -19,10 +19,10 @@ from typing import Any
 import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
 
 from models.config import FineTuningConfig
 from models.features import normalized_clips, pooled_features
+from models.losses import are_global, batch_statistics, loss_groups, scores_of, total_loss
 from models.masked_autoencoder import encoder_arguments
 from models.mixing import Mixing, real_rows_first
 from models.parameters import layer_decay_groups
@@ -32,21 +32,7 @@ from models.warm_start import CLASSIFIER, transferred
 
 def build(config: FineTuningConfig) -> FineTuning:
     """The model with weights drawn from torch's global generator."""
-    return FineTuning(config)
-
-
-def row_losses(logits_BK: Tensor, target_BK: Tensor, config: FineTuningConfig) -> Tensor:
-    """Loss of each row, float32 [B]: a sum over classes (cross_entropy) or a mean over the target's numbers."""
-    logits_BK, weight_K = logits_BK.float(), None
-    if config.class_weights is not None:
-        # Filled in where the logits are: copied there from the host, they would make it wait for a GPU.
-        weight_K = torch.stack([logits_BK.new_full((), weight) for weight in config.class_weights])
-    if config.loss == "cross_entropy":
-        smoothing = config.label_smoothing
-        return cross_entropy(logits_BK, target_BK, weight_K, reduction="none", label_smoothing=smoothing)
-    if config.loss == "binary_cross_entropy":
-        return binary_cross_entropy_with_logits(logits_BK, target_BK, weight_K, reduction="none").mean(1)
-    return mse_loss(logits_BK, target_BK, reduction="none").mean(1)
+    return GlobalFineTuning(config) if are_global(loss_groups(config)) else FineTuning(config)
 
 
 class FineTuning(nn.Module):
@@ -92,8 +78,13 @@ class FineTuning(nn.Module):
         """Loss of a batch (models.tokens.LabelledBatch as tensors, with weight_B float32 [B]).
 
         Returns:
-            "loss": the sum over rows of weight times the mean loss of the row's R augmentations, a float32 scalar.
+            "loss": the sum over rows of weight times the mean loss of the row's R augmentations, a float32 scalar; of
+            several groups of targets the sum over groups, and each as "loss/<name>" (models.losses).
         """
+        return total_loss(*self._outcome(batch), batch.get("statistics_S"), self.config)
+
+    def _outcome(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits [N, K], targets [N, K] and weights [N] of all augmentations."""
         repeats = batch["clip_BRTHWC"].shape[1]
         # Augmentations of a clip stand far apart: neighbours are mixed.
         clip_BTHWC = rearrange(batch["clip_BRTHWC"], "b r t h w c -> (r b) t h w c")
@@ -104,17 +95,13 @@ class FineTuning(nn.Module):
             pixels_BTHWC, target_BK = self.mixing(normalized_clips(clip_BTHWC[row_B]), target_BK[row_B])
         else:
             pixels_BTHWC = normalized_clips(clip_BTHWC)
-        loss_B = row_losses(self.encoder(pixels_BTHWC), target_BK, self.config)
-        return {"loss": (weight_B * loss_B).sum()}
+        return self.encoder(pixels_BTHWC), target_BK, weight_B
 
     @torch.no_grad()
     def predict(self, clip_BTHWC: Tensor) -> Tensor:
         """Scores, float32 [B, K], of uint8 clips: probabilities that add up to 1 (cross_entropy), one of each label
         (binary_cross_entropy), or values. Raises ValueError in training mode."""
-        logits_BK = self.encoder.head(pooled_features(self.encoder, clip_BTHWC)).float()
-        if self.config.loss == "cross_entropy":
-            return logits_BK.softmax(1)
-        return logits_BK.sigmoid() if self.config.loss == "binary_cross_entropy" else logits_BK
+        return scores_of(self.encoder.head(pooled_features(self.encoder, clip_BTHWC)), loss_groups(self.config))
 
     @torch.no_grad()
     def features(self, clip_BTHWC: Tensor) -> Tensor:
@@ -130,3 +117,12 @@ class FineTuning(nn.Module):
         if (self.config.task, self.config.loss) != ("multi_label", "cross_entropy"):
             return target_BK
         return target_BK / target_BK.sum(1, keepdim=True).clamp(min=1)
+
+
+class GlobalFineTuning(FineTuning):
+    """With a loss of the global batch, whose sums the loop adds up (cluster.protocols.GlobalLoss)."""
+
+    @torch.no_grad()
+    def statistics(self, batch: dict[str, Tensor]) -> Tensor:
+        """Sums over rows (models.losses.batch_statistics), float64 [S]. Draws what `forward` draws."""
+        return batch_statistics(*self._outcome(batch), loss_groups(self.config))

@@ -29,6 +29,9 @@ class LabelledStreamConfig(StreamConfig):
     """Share of their videos that is held out, by subject, and not learned from (clean protocol); 0: none."""
     validation_seed: int = 0
     """Decides which subjects; the same in all runs that are compared."""
+    per_class: int | None = None
+    """At most so many samples of each class are learned from, drawn by the seed of the samples once for all epochs
+    (Emotic-MAE 4.1); None: all."""
     sample: LabelledSampleConfig = field(default_factory=LabelledSampleConfig)
     annotations: str | None = None
     """Address of the annotations of the catalog; for crops that follow the face."""
@@ -45,6 +48,8 @@ class LabelledStreamConfig(StreamConfig):
             raise ValueError(f"validation_share={self.validation_share} must lie in [0, 1)")
         if self.validation_seed and not self.validation_share:
             raise ValueError(f"validation_seed={self.validation_seed} has no effect without validation_share")
+        if self.per_class is not None and self.per_class < 1:
+            raise ValueError(f"per_class={self.per_class} must be at least 1")
 
 
 def build_stream(config: LabelledStreamConfig) -> SampleStream:
@@ -72,7 +77,8 @@ def stream_of(catalog: Catalog, config: LabelledStreamConfig, annotations: Annot
     if annotations is not None:
         check_annotations(catalog, annotations)
     learned, _ = chosen_videos(catalog, config, annotations)
-    chosen = config.protocol, ",".join(config.parts), f"{config.validation_share:g}", str(config.validation_seed)
+    chosen = [config.protocol, ",".join(config.parts), f"{config.validation_share:g}", str(config.validation_seed)]
+    chosen += [] if config.per_class is None else [f"per_class={config.per_class}"]
     return SampleStream(
         config,
         usable_videos(learned),
@@ -95,10 +101,17 @@ def chosen_videos(
 ) -> tuple[pa.Table, pa.Table]:
     """The labelled videos of the parts (pipelines.labelled_videos), usable or not: those that are learned from, and
     those that are held out for validation, none where the config says so. Raises ValueError as `build_stream`."""
-    from pipelines.labelled_videos import in_parts, labelled_videos, split_validation
+    from pipelines.labelled_videos import draw_per_class, in_parts, labelled_videos, split_validation
 
-    videos = labelled_videos(catalog, catalog.protocol(config.protocol), config.sample, annotations)
-    videos = in_parts(videos, config.parts)
-    if not config.validation_share:
-        return videos, videos.slice(0, 0)
-    return split_validation(videos, config.validation_share, config.validation_seed)
+    protocol = catalog.protocol(config.protocol)
+    videos = in_parts(labelled_videos(catalog, protocol, config.sample, annotations), config.parts)
+    learned, held_out = videos, videos.slice(0, 0)
+    if config.validation_share:
+        learned, held_out = split_validation(videos, config.validation_share, config.validation_seed)
+    if config.per_class is not None:
+        if protocol.task != "classes":
+            raise ValueError(
+                f"per_class={config.per_class} has no effect on protocol {protocol.name} ({protocol.task})"
+            )
+        learned = draw_per_class(learned, config.per_class, seed=config.sample.seed)
+    return learned, held_out

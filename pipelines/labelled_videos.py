@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipelines.catalog import OK
 from pipelines.labels import EvaluationProtocol, label_rows, listed
+from pipelines.randomness import Draw, generator
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -58,8 +60,6 @@ def usable_videos(videos: pa.Table) -> pa.Table:
     """Those labelled videos that can be learned from. Raises ValueError where there is none."""
     import pyarrow.compute as pc
 
-    from pipelines.catalog import OK
-
     usable = videos.filter(pc.equal(videos["status"], OK)).combine_chunks()
     if not usable.num_rows:
         raise ValueError(f"none of the {videos.num_rows} labelled videos can be used")
@@ -69,8 +69,6 @@ def usable_videos(videos: pa.Table) -> pa.Table:
 def check_all_usable(videos: pa.Table) -> None:
     """Raises ValueError naming labelled videos that cannot be used: evaluation scores every one of them."""
     import pyarrow.compute as pc
-
-    from pipelines.catalog import OK
 
     bad = videos.filter(pc.not_equal(videos["status"], OK))
     if bad.num_rows:
@@ -102,6 +100,22 @@ def split_validation(videos: pa.Table, share: float, seed: int) -> tuple[pa.Tabl
         raise ValueError(f"no subject of {len(subjects)} can be spared for validation; learn without it")
     chosen_N = chosen_S[index_N]
     return videos.filter(pa.array(~chosen_N)).combine_chunks(), videos.filter(pa.array(chosen_N)).combine_chunks()
+
+
+def draw_per_class(videos: pa.Table, per_class: int, *, seed: int) -> pa.Table:
+    """At most so many usable videos of each class (the highest number of a target), in their order. A class with fewer
+    keeps them all."""
+    import pyarrow as pa
+
+    class_N = targets(videos).argmax(1)
+    (usable_M,) = np.nonzero(np.array(videos["status"].to_pylist(), dtype=np.str_) == OK)
+    drawn = []
+    for k in np.unique(class_N[usable_M]):
+        row_M = usable_M[class_N[usable_M] == k]
+        order_M = generator(Draw.CLASS, seed=seed, sample_id=int(k)).permutation(len(row_M))
+        drawn.append(row_M[order_M[:per_class]])
+    rows = np.sort(np.concatenate(drawn)) if drawn else np.array([], np.int64)
+    return videos.take(pa.array(rows)).combine_chunks()
 
 
 def _classes_of(videos: pa.Table, index_N: np.ndarray, subjects: int) -> np.ndarray:

@@ -22,6 +22,8 @@ class Draw(IntEnum):
     VIEW = 6
     HELD_OUT_VIEW = 7
     AUGMENT = 8
+    VISIT = 9
+    CLASS = 10
 
 
 def generator(draw: Draw, *, seed: int, epoch: int = 0, sample_id: int = 0, repeat: int = 0) -> np.random.Generator:

@@ -8,6 +8,7 @@ or several views of a take, is known to the reader alone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from pipelines.order import epoch_order, micro_batches
+from pipelines.order import epoch_order, micro_batches, visits
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -89,26 +90,37 @@ class SampleStream:
         make_reader: MakeReader,
         sample_bytes: int,
         fingerprint: str,
+        shares_N: np.ndarray | None = None,
     ) -> None:
         """`rows` have a column sample_id, each below `num_ids`; `fingerprint` tells what they and their videos are;
-        `sample_bytes` are the pixels of one sample."""
+        `sample_bytes` are the pixels of one sample; `shares_N` how often a pass visits each row, None: once."""
         self._config, self._seed, self._num_ids = config, seed, num_ids
         self._make_reader, self._sample_bytes = make_reader, sample_bytes
-        self._rows = repeat_rows(rows.slice(0, config.overfit), config.passes_per_epoch, ids_per_pass=num_ids)
+        rows = rows.slice(0, config.overfit)
+        shares_N = np.ones(rows.num_rows) if shares_N is None else shares_N[: rows.num_rows]
+        self._shares_N = shares_N * config.passes_per_epoch
+        self._num_rows, copies = rows.num_rows, math.ceil(self._shares_N.max())
+        self._rows = repeat_rows(rows, copies, ids_per_pass=num_ids)
         self._sample_ids = self._rows["sample_id"].to_numpy()
-        self.num_samples = num_ids * config.passes_per_epoch
-        self.samples_per_epoch = self._rows.num_rows
+        self.num_samples = num_ids * copies
+        self.samples_per_epoch = len(self._members(0))
         self.fingerprint = f"{fingerprint}:{config.split}:{config.passes_per_epoch}:{config.overfit}"
 
-    def remaining(self, consumed: np.ndarray) -> int:
+    def remaining(self, epoch: int, consumed: np.ndarray) -> int:
         """Samples of an epoch not marked in `consumed` (bool [num_samples])."""
-        return int(np.count_nonzero(~self._checked(consumed)[self._sample_ids]))
+        return int(np.count_nonzero(~self._checked(consumed)[self._sample_ids[self._members(epoch)]]))
 
     def plan(self, epoch: int, consumed: np.ndarray, plan: Plan) -> np.ndarray:
         """Positions of the rows that are left of the epoch, int64 [micro-batches, plan.micro_batch]."""
-        order = epoch_order(self.samples_per_epoch, seed=self._seed, epoch=epoch)
+        order = self._members(epoch)[epoch_order(self.samples_per_epoch, seed=self._seed, epoch=epoch)]
         left = order[~self._checked(consumed)[self._sample_ids[order]]]
         return micro_batches(left, plan.micro_batch, multiple=plan.workers * plan.accumulation)
+
+    def _members(self, epoch: int) -> np.ndarray:
+        """Positions of the rows that an epoch visits, each visit a copy of its own, int64."""
+        visits_N = visits(self._shares_N, seed=self._seed, epoch=epoch)
+        copies = len(self._sample_ids) // self._num_rows
+        return np.concatenate([copy * self._num_rows + np.flatnonzero(visits_N > copy) for copy in range(copies)])
 
     def dataset(self, epoch: int, consumed: np.ndarray, plan: Plan) -> ray.data.Dataset:
         """What is left of the epoch: one block per micro-batch, a multiple of workers x accumulation blocks.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from pipelines.sample import SampleConfig
 from pipelines.stream import SampleStream, StreamConfig
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
 
     from pipelines.annotations import Annotations
@@ -27,6 +29,8 @@ class VideoStreamConfig(StreamConfig):
     sample: SampleConfig = field(default_factory=SampleConfig)
     annotations: str | None = None
     """Address of the annotations of the catalog; for crops and masks that follow the face."""
+    weights: tuple[tuple[str, float], ...] = ()
+    """Of a union of corpora: how often a pass visits each sample of a corpus, on the average; others count 1."""
 
 
 def build_stream(config: VideoStreamConfig) -> SampleStream:
@@ -50,9 +54,10 @@ def stream_of(catalog: Catalog, config: VideoStreamConfig, annotations: Annotati
     check_faces(config.sample, annotations)
     if annotations is not None:
         check_annotations(catalog, annotations)
+    videos = eligible_videos(catalog, config.split, config.sample, annotations)
     return SampleStream(
         config,
-        eligible_videos(catalog, config.split, config.sample, annotations),
+        videos,
         num_ids=catalog.table.num_rows,
         seed=config.sample.seed,
         make_reader=partial(
@@ -63,8 +68,24 @@ def stream_of(catalog: Catalog, config: VideoStreamConfig, annotations: Annotati
             annotations=annotations,
         ),
         sample_bytes=math.prod(config.sample.clip_shape),
-        fingerprint=fingerprint_of(catalog, annotations),
+        fingerprint=":".join([fingerprint_of(catalog, annotations), *(f"{n}={w:g}" for n, w in config.weights)]),
+        shares_N=corpus_shares(videos["uri"], config.weights) if config.weights else None,
     )
+
+
+def corpus_shares(uris: pa.ChunkedArray, weights: Sequence[tuple[str, float]]) -> np.ndarray:
+    """The weight of the corpus of each video of a union, float64 [N]: uris begin with its name. Raises ValueError for a
+    corpus without a video."""
+    import numpy as np
+    import pyarrow.compute as pc
+
+    shares_N = np.ones(len(uris))
+    for name, weight in weights:
+        is_of_N = pc.starts_with(uris, f"{name}/").to_numpy()
+        if not is_of_N.any():
+            raise ValueError(f"the weight {weight:g} of {name} has no effect: no usable sample is of it")
+        shares_N[is_of_N] = weight
+    return shares_N
 
 
 def eligible_videos(

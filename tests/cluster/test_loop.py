@@ -15,11 +15,11 @@ from cluster.config import CheckpointConfig, QuarantineBudget, TelemetryConfig
 from cluster.failures import EpochIncomplete, NonFinite, QuarantineBudgetExceeded, SampleRepeated
 from cluster.ledger import QUARANTINE, read_epoch
 from cluster.loop import MAX_ROUNDS, forward_seed
-from cluster.protocols import BatchPlan
+from cluster.protocols import BatchPlan, Reference
 from cluster.trainer import DIRECTORY
 from pipelines.storage import Storage
 from tests.cluster.loops import Loss, Outcome, mark_twice, run_loop, some_micro_batch, toy_run
-from tests.cluster.toy import ToyData, ToyFaults, ToyTask, make_rows, remaining_blocks
+from tests.cluster.toy import SquaredMeanTask, ToyData, ToyFaults, ToyTask, make_rows, remaining_blocks
 from tests.cluster.workers import Workers
 
 REJECTED = (7, 30)
@@ -65,16 +65,20 @@ def test_the_loss_falls_and_each_step_is_logged_once(pair: Workers, tmp_path: Pa
     assert np.mean(losses[-4:]) < 0.5 * np.mean(losses[:4])
 
 
-def test_the_update_is_that_of_the_mean_over_the_real_samples_of_a_ragged_batch(pair: Workers, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_global", [False, True])
+def test_the_update_is_that_of_the_mean_over_the_real_samples_of_a_ragged_batch(
+    pair: Workers, tmp_path: Path, is_global: bool
+) -> None:
     data = ToyData(num_samples=5, rejected=(2,))
-    outcomes = train(pair, tmp_path, data=data, stop_at_step=1)
+    changes = {"task": Reference("tests.cluster.toy:make_squared_mean_task", ToyFaults())} if is_global else {}
+    outcomes = train(pair, tmp_path, data=data, stop_at_step=1, **changes)
     torch.manual_seed(0)
-    task = ToyTask(ToyFaults())
+    task = SquaredMeanTask(ToyFaults()) if is_global else ToyTask(ToyFaults())
     ids_B = np.array([0, 1, 3, 4])
     x_BD = torch.from_numpy(make_rows(ids_B, ())["x_BD"])
     optimizer = torch.optim.AdamW(task.parameters(), lr=3.2 * 8 / 256, betas=(0.9, 0.95), weight_decay=0.0)
     batch = {"x_BD": x_BD, "sample_id_B": torch.from_numpy(ids_B), "weight_B": torch.full((4,), 0.25)}
-    loss = task(batch)["loss"]
+    loss = (task.linear(x_BD).squeeze(1) - x_BD.sum(1)).mean() ** 2 if is_global else task(batch)["loss"]
     loss.backward()
     optimizer.step()
     expected = torch.cat([parameter.detach().flatten() for parameter in task.parameters()])

@@ -69,8 +69,29 @@ class ToyTask(nn.Module):
         self.load_state_dict(weights)
 
 
+class SquaredMeanTask(ToyTask):
+    """The square of the mean error over the global batch: no sum over rows."""
+
+    def statistics(self, batch: dict[str, Tensor]) -> Tensor:
+        with torch.no_grad():
+            return self._mean(batch).double()[None]
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        (mean,) = batch["statistics_S"].float()
+        own = 2 * mean * self._mean(batch)
+        return {"loss": own - own.detach() + mean**2 * batch["weight_B"].sum()}
+
+    def _mean(self, batch: dict[str, Tensor]) -> Tensor:
+        error_B = self.linear(batch["x_BD"]).squeeze(1) - batch["x_BD"].sum(dim=1)
+        return (batch["weight_B"] * error_B).sum()
+
+
 def make_task(faults: ToyFaults) -> ToyTask:
     return ToyTask(faults)
+
+
+def make_squared_mean_task(faults: ToyFaults) -> SquaredMeanTask:
+    return SquaredMeanTask(faults)
 
 
 @dataclass(frozen=True)
@@ -102,7 +123,7 @@ class ToyStream:
         self.num_samples = self.samples_per_epoch = data.num_samples
         self.fingerprint = data.fingerprint
 
-    def remaining(self, consumed: np.ndarray) -> int:
+    def remaining(self, epoch: int, consumed: np.ndarray) -> int:
         return int(np.count_nonzero(~consumed))
 
     def dataset(self, epoch: int, consumed: np.ndarray, plan: BatchPlan) -> Any:

@@ -9,9 +9,11 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
 
+from cluster.protocols import GlobalLoss
 from models.config import FineTuningConfig
-from models.fine_tuning import FineTuning, build, row_losses
+from models.fine_tuning import FineTuning, build
 from models.flops import count_parameters
+from models.losses import batch_statistics, loss_groups, row_losses, total_loss
 from models.tokens import ClipGeometry
 from tests.models.samples import CLASSES, clips, fine_tuning_config, labelled_batch
 from tests.models.test_initialisation import check_complete, fill_with_nan
@@ -24,6 +26,8 @@ LOSSES = {
     "classes": {"loss": "cross_entropy"},
     "multi_label": {"task": "multi_label", "loss": "binary_cross_entropy"},
     "regression": {"task": "regression", "loss": "mean_squared_error"},
+    "concordance": {"task": "regression", "loss": "concordance"},
+    "affect": {"task": "affect", "loss": "affect", "classes": ("expr/happy", "expr/sad", "va/valence")},
 }
 
 
@@ -56,8 +60,8 @@ def test_cross_entropy_of_soft_targets_agrees_with_float64(weights, smoothing):
     logits, target = rng.normal(size=(5, 3)) * 3, rng.dirichlet(np.ones(3), 5)
     smooth = target * (1 - smoothing) + smoothing / 3
     expected = -(np.array(weights or (1, 1, 1)) * smooth * np.log(softmax(logits))).sum(1)
-    config = fine_tuning_config(label_smoothing=smoothing, class_weights=weights)
-    losses = row_losses(torch.tensor(logits).float(), torch.tensor(target).float(), config)
+    tensors = torch.tensor(logits).float(), torch.tensor(target).float()
+    losses = row_losses(*tensors, "cross_entropy", weights=weights, smoothing=smoothing)
     assert losses.dtype == torch.float32
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
 
@@ -68,17 +72,15 @@ def test_binary_cross_entropy_agrees_with_float64(weights):
     logits, target = rng.normal(size=(5, 3)) * 3, rng.integers(0, 2, (5, 3))
     probability = 1 / (1 + np.exp(-logits))
     each = -(target * np.log(probability) + (1 - target) * np.log(1 - probability))
-    config = fine_tuning_config(class_weights=weights, **LOSSES["multi_label"])
-    losses = row_losses(torch.tensor(logits).float(), torch.tensor(target).float(), config)
+    tensors = torch.tensor(logits).float(), torch.tensor(target).float()
+    losses = row_losses(*tensors, "binary_cross_entropy", weights=weights)
     np.testing.assert_allclose(losses, (np.array(weights or (1, 1, 1)) * each).mean(1), rtol=1e-5)
 
 
 def test_mean_squared_error_agrees_with_float64():
     rng = np.random.default_rng(0)
     values, target = rng.normal(size=(5, 3)), rng.normal(size=(5, 3))
-    losses = row_losses(
-        torch.tensor(values).float(), torch.tensor(target).float(), fine_tuning_config(**LOSSES["regression"])
-    )
+    losses = row_losses(torch.tensor(values).float(), torch.tensor(target).float(), "mean_squared_error")
     np.testing.assert_allclose(losses, ((values - target) ** 2).mean(1), rtol=1e-5)
 
 
@@ -275,3 +277,25 @@ def test_a_tiny_model_learns_eight_clips(encoder):
         optimizer.step()
     scores = model.eval().predict(data["clip_BRTHWC"][:, 0])
     assert torch.equal(scores.argmax(1), data["target_BK"].argmax(1))
+
+
+@pytest.mark.parametrize("task", ["concordance", "affect"])
+def test_a_global_loss_draws_the_same_for_its_sums_and_for_its_gradient(task):
+    model, data = make(**LOSSES[task], mixup=0.8, drop_path=0.3), labelled_batch(4)
+    data["target_BK"] = torch.rand(4, 3) * 2 - 1
+    data["weight_B"] = torch.full((4,), 0.25)
+    torch.manual_seed(5)
+    sums = model.statistics(data)
+    torch.manual_seed(5)
+    told, target, weight = model._outcome(data)
+    torch.testing.assert_close(sums, batch_statistics(told, target, weight, loss_groups(model.config)))
+    torch.manual_seed(5)
+    losses = model(data | {"statistics_S": sums})
+    losses["loss"].backward()
+    torch.testing.assert_close(losses["loss"], total_loss(told, target, weight, sums, model.config)["loss"])
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_losses_of_single_rows_need_no_sums():
+    assert not hasattr(make(), "statistics")
+    assert not isinstance(make(), GlobalLoss) and isinstance(make(**LOSSES["concordance"]), GlobalLoss)

@@ -252,3 +252,26 @@ def test_a_config_that_cannot_work_or_would_have_no_effect_is_refused(fields: di
 def test_an_unknown_protocol_is_refused_with_those_there_are(catalog: Catalog) -> None:
     with pytest.raises(ValueError, match="no protocol 'other'; it has toy"):
         stream_of(catalog, replace(CONFIG, protocol="other"))
+
+
+def test_a_balanced_draw_takes_as_many_of_each_class_and_the_same_for_every_epoch(catalog):
+    whole, _ = chosen_videos(catalog, CONFIG)
+    drawn, _ = chosen_videos(catalog, replace(CONFIG, per_class=2))
+    assert np.bincount(targets(drawn).argmax(1)).tolist() == [2, 2]
+    ids, all_ids = drawn["sample_id"].to_pylist(), whole["sample_id"].to_pylist()
+    assert ids == sorted(ids) and set(ids) < set(all_ids)
+    assert drawn.equals(chosen_videos(catalog, replace(CONFIG, per_class=2))[0])
+    other = replace(CONFIG, per_class=2, sample=replace(LABELLED_SAMPLE, seed=9))
+    assert chosen_videos(catalog, other)[0]["sample_id"].to_pylist() != ids
+    stream = stream_of(catalog, replace(CONFIG, per_class=2))
+    assert stream.samples_per_epoch == 4
+    assert stream.fingerprint != stream_of(catalog, CONFIG).fingerprint
+    assert chosen_videos(catalog, replace(CONFIG, per_class=1000))[0].num_rows == whole.num_rows
+
+
+def test_what_cannot_be_used_is_not_drawn(catalog):
+    whole, _ = chosen_videos(catalog, CONFIG)
+    first = whole["sample_id"][0].as_py()
+    bad = with_status(catalog, first, "decode")
+    drawn, _ = chosen_videos(bad, replace(CONFIG, per_class=1000))
+    assert first not in drawn["sample_id"].to_pylist() and drawn.num_rows == whole.num_rows - 1

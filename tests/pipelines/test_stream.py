@@ -20,7 +20,7 @@ from pipelines.au_masks import AUMaskConfig
 from pipelines.storage import Storage
 from pipelines.stream import SampleStream, batches
 from pipelines.track_file import VideoFaces
-from pipelines.video_stream import VideoStreamConfig, eligible_videos, judged_videos
+from pipelines.video_stream import VideoStreamConfig, corpus_shares, eligible_videos, judged_videos
 from tests.pipelines.face_samples import faces, track, write_annotations
 from tests.pipelines.stream_corpus import SAMPLE, Deadly, FakeCatalog, Locked, grey, with_column, write_corpus
 
@@ -73,7 +73,7 @@ def test_two_consumers_get_every_sample_left_exactly_once_in_equal_numbers_of_fu
     consumed = np.ones(VIDEOS, bool)
     consumed[np.random.default_rng(left).permutation(VIDEOS)[:left]] = False
     stream = stream_of(corpus)
-    assert stream.remaining(consumed) == left
+    assert stream.remaining(0, consumed) == left
     splits = consume(stream, Plan(accumulation=2), consumed=consumed)
     assert len(splits[0]) == len(splits[1]) and len(splits[0]) % 2 == 0
     served = np.array(ids(splits[0]) + ids(splits[1]))
@@ -119,6 +119,38 @@ def test_overfitting_sees_the_same_few_rows_in_every_epoch(cluster, corpus):
     assert all(np.array_equal(first[key], later[key]) for key in first)
 
 
+def test_corpora_are_visited_by_their_weights_and_every_sample_of_an_epoch_once():
+    uris = [f"a/{i:02d}.jpg" for i in range(10)] + [f"b/{i:02d}.jpg" for i in range(4)]
+    stream = SampleStream(
+        replace(CONFIG, passes_per_epoch=2),
+        pa.table({"sample_id": np.arange(14), "uri": uris}),
+        num_ids=20,
+        seed=0,
+        make_reader=Deadly,
+        sample_bytes=1,
+        fingerprint="f",
+        shares_N=corpus_shares(pa.chunked_array([uris]), (("a", 0.25), ("b", 1.5))),
+    )
+    assert (stream.samples_per_epoch, stream.num_samples) == (5 + 12, 60)
+    visited = np.zeros(14, int)
+    for epoch in range(4):
+        consumed = np.zeros(60, bool)
+        assert stream.remaining(epoch, consumed) == 17
+        ids = stream._sample_ids[(planned := stream.plan(epoch, consumed, Plan()).ravel())[planned >= 0]]
+        assert len(set(ids)) == 17, "a sample that is visited again has an id of its own"
+        visited += np.bincount(ids % 20, minlength=14)
+        consumed[ids[:7]] = True
+        assert stream.remaining(epoch, consumed) == 10
+        left = stream.plan(epoch, consumed, Plan()).ravel()
+        assert set(stream._sample_ids[left[left >= 0]]) == set(ids[7:])
+    assert (visited[:10] == 2).all() and (visited[10:] == 12).all()
+
+
+def test_a_weight_without_samples_is_refused():
+    with pytest.raises(ValueError, match="the weight 2 of celeba has no effect"):
+        corpus_shares(pa.chunked_array([["a/1.jpg"]]), (("celeba", 2.0),))
+
+
 def rows(splits: list[list[dict]]) -> dict[int, np.ndarray]:
     """Pixels and masks of every sample as one flat array."""
     return {
@@ -160,7 +192,7 @@ def test_a_video_that_kills_its_process_ends_the_stream_after_a_few_tries(cluste
 def test_marks_of_another_catalog_and_an_epoch_without_samples_are_refused(corpus):
     stream = stream_of(corpus)
     with pytest.raises(ValueError, match="consumed is"):
-        stream.remaining(np.zeros(VIDEOS + 1, bool))
+        stream.remaining(0, np.zeros(VIDEOS + 1, bool))
     with pytest.raises(ValueError, match="nothing is left"):
         stream.dataset(0, np.ones(VIDEOS, bool), Plan())
 
