@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.transforms import Box, Crop, apply_crop
+from pipelines.resized_crop import check_ranges, draw_box
+from pipelines.transforms import Crop, apply_crop
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -38,7 +39,6 @@ _RAND_AUGMENT = re.compile(
     r"rand(-(m\d+|n[1-9]\d*|p(0\.\d+|1)|mstd\d+(\.\d+)?|mmax\d+|inc[01]))*"
 )
 _GREY = (128, 128, 128)
-_TRIES = 10  # to find a crop that fits, as in torchvision
 
 Operation = Callable[["Image"], "Image"]
 
@@ -63,10 +63,7 @@ class AugmentationConfig:
                 f"rand_augment={self.rand_augment!r} must read like rand-m7-n4-mstd0.5-inc1 (m and n whole numbers, "
                 "each word once), or be None to turn it off"
             )
-        if not 0 < self.area[0] <= self.area[1] <= 1:
-            raise ValueError(f"area={self.area} must be two shares in (0, 1], the smaller first")
-        if not 0 < self.aspect[0] <= self.aspect[1]:
-            raise ValueError(f"aspect={self.aspect} must be two positive ratios, the smaller first")
+        check_ranges(self.area, self.aspect)
         if not 0 <= self.flip <= 1:
             raise ValueError(f"flip={self.flip} must lie in [0, 1]")
 
@@ -108,20 +105,8 @@ def apply_operations(picture_THWC: np.ndarray, operations: list[Operation]) -> n
 
 
 def draw_crop(height: int, width: int, config: AugmentationConfig, rng: np.random.Generator) -> Crop:
-    """A random resized crop of pictures of `height` x `width`: area uniform, the logarithm of the aspect too. Where
-    none fits, after ten tries, the largest central one whose aspect is allowed."""
-    for _ in range(_TRIES):
-        area = height * width * rng.uniform(*config.area)
-        aspect = np.exp(rng.uniform(*np.log(config.aspect)))
-        high, wide = round(np.sqrt(area / aspect)), round(np.sqrt(area * aspect))
-        if 0 < high <= height and 0 < wide <= width:
-            top, left = rng.integers((height - high + 1, width - wide + 1)).tolist()
-            break
-    else:
-        low, most = config.aspect
-        high, wide = max(1, min(height, round(width / low))), max(1, min(width, round(height * most)))
-        top, left = (height - high) // 2, (width - wide) // 2
-    return Crop(Box(top, left, high, wide), bool(rng.random() < config.flip))
+    """A random resized crop of pictures of `height` x `width`, or its mirror image."""
+    return Crop(draw_box(height, width, config.area, config.aspect, rng), bool(rng.random() < config.flip))
 
 
 @cache

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from jobs.parts.annotation import address, annotate_catalog, find_annotations
 from jobs.parts.catalog import find_catalog, prepare_catalog
-from jobs.parts.finetune_config import LabelledCorpusConfig
+from jobs.parts.labelled_config import LabelledCorpusConfig
 from jobs.parts.labelled_corpus import prepare_labelled
 from jobs.parts.mead_config import MeadCorpusConfig
 from jobs.parts.pretrain_config import CorpusConfig

@@ -14,7 +14,7 @@ from typing import Any
 
 from jobs.config import to_json
 from jobs.parts.chain_config import Stage, TableConfig
-from jobs.parts.finetune_config import FinetuneConfig
+from jobs.parts.fold_config import FoldConfig
 from jobs.parts.published import read_published
 from jobs.parts.run_config import RunConfig
 from jobs.parts.sweep_config import SweepConfig
@@ -66,8 +66,8 @@ def _deciding(stage: Stage, inputs: Mapping[str, str]) -> Any:
     config = stage.config
     if isinstance(config, SweepConfig):
         return config.identity()
-    if isinstance(config, FinetuneConfig):
-        return to_json(config.learning()) | {"test_clips": config.test_clips}
+    if isinstance(config, FoldConfig):
+        return to_json(config.scored())
     if isinstance(config, RunConfig):
         return to_json(config.learning()) | {"keep_epochs": config.checkpoint.keep_epochs}
     values = to_json(config)

@@ -135,7 +135,7 @@ def _pretrained(config: Any, catalog: Catalog) -> int:
 
 def _learned(config: FinetuneConfig, catalog: Catalog) -> tuple[int, int]:
     """Labelled videos outside of the test part of a run, on the average over folds, and the folds."""
-    from jobs.parts.finetune_run import chosen_folds
+    from jobs.parts.fold_runs import chosen_folds
     from jobs.parts.labelled_corpus import chosen_protocol
     from pipelines.labels import label_rows
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from jobs.parts.chain_config import AnyCorpus, Roots, Stage
-from jobs.parts.finetune_config import FinetuneConfig, LabelledCorpusConfig
+from jobs.parts.finetune_config import FinetuneConfig
+from jobs.parts.labelled_config import LabelledCorpusConfig
 from jobs.parts.mead_config import MeadCorpusConfig, MeadPretrainConfig
 from jobs.parts.pretrain_config import CorpusConfig, PretrainConfig
 

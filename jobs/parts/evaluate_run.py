@@ -10,8 +10,8 @@ from typing import Any
 from cluster.runtime import print_result, ray_session
 from jobs.config import to_json
 from jobs.parts.finetune_config import FinetuneConfig
-from jobs.parts.finetune_run import Run, score
 from jobs.parts.finetuning import Finetuning
+from jobs.parts.fold_runs import Run, score
 from jobs.parts.labelled_corpus import chosen_protocol
 from pipelines.storage import Storage
 from pipelines.storage import home as default_home
@@ -55,7 +55,7 @@ def check_together(runs: Sequence[Run]) -> None:
 def _shared(run: Run) -> dict[str, Any]:
     """What folds and seeds of a fine-tuning have in common, as JSON values."""
     config = run.work.config
-    values = to_json(config.learning()) | {"test_clips": config.test_clips}
+    values = to_json(config.scored())
     values["model"] |= {"class_weights": None}
     return {name: value for name, value in values.items() if name not in ("folds", "seed")}
 

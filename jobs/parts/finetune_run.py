@@ -1,68 +1,27 @@
-"""A fine-tuning from its config: the corpus found or rendered, every fold and seed trained, all folds scored as one."""
+"""A fine-tuning from its config: the corpus found or rendered, and a run for every fold and seed."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
-from collections import defaultdict
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from threading import Event
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
-from cluster.preflight import Capacity, Demand, check, cluster_capacity, how_many
-from cluster.runtime import print_result, ray_session, record_result, stop_requests
-from jobs.config import to_json
 from jobs.parts.command_line import Command
-from jobs.parts.evaluation import METRICS, PREDICTIONS, evaluate_folds, predict_test_videos, write_result
 from jobs.parts.finetune_config import FinetuneConfig
 from jobs.parts.finetuning import Finetuning
+from jobs.parts.fold_runs import Run, run_folds, single_runs, train_and_score
 from jobs.parts.labelled_corpus import chosen_protocol, prepare_annotations, prepare_labelled
-from jobs.parts.training import run_name, seen_by, train
+from jobs.parts.training import seen_by
 from pipelines.labelled_videos import check_all_usable
 from pipelines.storage import Storage
-from pipelines.storage import home as default_home
-
-if TYPE_CHECKING:
-    from pipelines.labels import EvaluationProtocol
-
-logger = logging.getLogger(__name__)
-
-
-class Run(NamedTuple):
-    """One fold with one seed."""
-
-    name: str
-    directory: Storage
-    work: Finetuning
 
 
 def finetune(command: Command[FinetuneConfig]) -> None:
     """`run_finetuning` in a session of its own; prints the result as the last line."""
-    home = Storage(command.home) if command.home else default_home()
-    with ray_session():
-        result = run_finetuning(command, home)
-    print_result(result)
+    train_and_score(command, prepare)
 
 
 def run_finetuning(command: Command[FinetuneConfig], home: Storage) -> dict[str, Any]:
-    """Trains what is missing, scores what is not scored, records and returns the result. Called again it goes on where
-    it was stopped. Ray must be up.
-
-    Raises ValueError for a config that does not fit the corpus or a video that cannot be used, CheckpointError for
-    weights to start from that are not there, and what `cluster.trainer.fit` raises.
-    """
-    runs = prepare(command, home)
-    trained = train_all(runs, command.config.concurrent)
-    unfinished = [run.name for run, result in zip(runs, trained, strict=True) if not result["is_finished"]]
-    if unfinished:
-        return {"is_finished": False, "unfinished": unfinished, "runs": [run.directory.uri for run in runs]}
-    place = home.child("finetunings", command.name or _group_name(command.config, runs))
-    result = {"is_finished": True} | score(runs, [one["checkpoint"] for one in trained], place)
-    result |= {name: sum(one[name] for one in trained) for name in ("samples", "quarantined", "unusable")}
-    record_result(result, place)
-    return result
+    """`jobs.parts.fold_runs.run_folds` of a fine-tuning."""
+    return run_folds(command, prepare, home)
 
 
 def prepare(command: Command[FinetuneConfig], home: Storage) -> list[Run]:
@@ -77,93 +36,11 @@ def prepare(command: Command[FinetuneConfig], home: Storage) -> list[Run]:
     annotations = None
     if config.sample().follows_face:
         annotations = prepare_annotations(config.corpus, uri, catalog)
-    ancestor, runs = seen_by(config.init_from), []
-    for seed in range(config.seed, config.seed + config.seeds):
-        for fold in chosen_folds(config, protocol):
-            single = config.single(fold=fold, seed=seed)
-            work = Finetuning(single, protocol, uri, catalog, annotations, ancestor)
-            check_all_usable(work.test_videos())
-            suffix = (f"-fold{fold}" if fold else "") + f"-seed{seed}"
-            name = command.name or run_name(config.single(fold=None, seed=0), work.fingerprint)
-            runs.append(Run(f"{name}{suffix}", home.child("runs", f"{name}{suffix}"), work))
-    return runs
+    ancestor = seen_by(config.init_from)
 
+    def make_work(single: FinetuneConfig) -> Finetuning:
+        work = Finetuning(single, protocol, uri, catalog, annotations, ancestor)
+        check_all_usable(work.test_videos())
+        return work
 
-def chosen_folds(config: FinetuneConfig, protocol: EvaluationProtocol) -> list[int | None]:
-    """The folds to train; [None] where the protocol has fixed parts. Raises ValueError for one that it does not
-    have."""
-    if not protocol.folds:
-        if config.folds:
-            raise ValueError(f"folds={config.folds} have no effect on protocol {protocol.name}, whose parts are fixed")
-        return [None]
-    if unknown := [fold for fold in config.folds if fold > protocol.folds]:
-        raise ValueError(f"folds={unknown} are none of protocol {protocol.name}, which has 1 to {protocol.folds}")
-    return list(config.folds) or list(range(1, protocol.folds + 1))
-
-
-def train_all(runs: Sequence[Run], concurrent: int | None) -> list[dict[str, Any]]:
-    """Result lines of all runs, so many trained at the same time; None: as many as the cluster holds. A run that fails
-    does not end the others; its error is raised when they are done. A request to stop reaches all of them, also those
-    that have not begun. Raises InsufficientResources where so many do not fit."""
-    capacity, config = cluster_capacity(), runs[0].work.config
-    sharing = min(len(runs), concurrent or how_many(capacity, config.workers.num_workers))
-    check([_workers(config, capacity, sharing)], capacity)
-    logger.info("%d runs, %d at a time", len(runs), sharing)
-    pool = ThreadPoolExecutor(sharing, thread_name_prefix="run")
-    with stop_requests() as stop:
-        try:
-            futures = [pool.submit(_train, run, sharing, stop) for run in runs]
-            wait(futures)
-        finally:  # of an interrupt too: what has not begun does not begin, and what has is not waited for
-            pool.shutdown(wait=False, cancel_futures=True)
-    return [future.result() for future in futures]
-
-
-def _workers(config: FinetuneConfig, capacity: Capacity, runs: int) -> Demand:
-    """Of so many runs, each with as few as it can do with."""
-    count = runs * (config.workers.num_workers or 1)
-    return Demand("training worker", count, config.workers.cpus_per_worker, 1.0 if capacity.gpus else 0.0)
-
-
-def score(runs: Sequence[Run], checkpoints: Sequence[str], place: Storage) -> dict[str, Any]:
-    """The result line; writes metrics.json, predictions.parquet and confusion.png, of several seeds in a folder each.
-    Ray must be up."""
-    from jobs.parts.score_comparison import details_over_seeds, over_seeds
-    from jobs.parts.score_report import show
-
-    by_seed: dict[int, list[tuple[Run, str]]] = defaultdict(list)
-    for run, checkpoint in zip(runs, checkpoints, strict=True):
-        by_seed[run.work.config.seed].append((run, checkpoint))
-    results = []
-    for seed, members in by_seed.items():
-        works = [run.work for run, _ in members]
-        tables = [predict_test_videos(run.work, run.directory, checkpoint) for run, checkpoint in members]
-        result, predictions = evaluate_folds(works, tables)
-        result["runs"] = [run.directory.uri for run, _ in members]
-        result["checkpoints"] = [checkpoint for _, checkpoint in members]
-        where = place if len(by_seed) == 1 else place.child(f"seed{seed}")
-        write_result(where, result, predictions, works[0].protocol)
-        results.append(result)
-        show(result)
-    line = {"directory": place.uri, "runs": [run.directory.uri for run in runs]}
-    if len(results) > 1:
-        summary = over_seeds(results)
-        place.write(METRICS, json.dumps(summary | details_over_seeds(results), indent=1).encode())
-        return line | {name: summary[name] for name in ("metric", "headline", "metrics")} | {"seeds": len(results)}
-    names = ("corpus", "protocol", "evaluation", "setting", "metric", "headline", "headline_interval_95", "metrics")
-    return line | {name: results[0][name] for name in names} | {"predictions": place.full(PREDICTIONS)}
-
-
-def _train(run: Run, sharing: int, stop: Event) -> dict[str, Any]:
-    if stop.is_set():
-        return {"is_finished": False}
-    try:
-        return train(run.work.config, run.work, run.name, run.directory, sharing=sharing)
-    except Exception as error:
-        logger.error("run %s failed: %s", run.name, error)
-        raise
-
-
-def _group_name(config: FinetuneConfig, runs: Sequence[Run]) -> str:
-    key = json.dumps([to_json(config.learning()), config.test_clips, [run.name for run in runs]], sort_keys=True)
-    return f"{config.recipe}-{hashlib.sha256(key.encode()).hexdigest()[:10]}"
+    return single_runs(command, protocol, home, make_work)

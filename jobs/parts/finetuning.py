@@ -18,7 +18,7 @@ from jobs.parts.training import stream_fields
 from jobs.parts.validation import ValidationConfig
 from pipelines.labelled_stream import LabelledStreamConfig, chosen_videos
 from pipelines.labelled_videos import in_parts, labelled_videos, targets, usable_videos
-from pipelines.labels import EvaluationProtocol
+from pipelines.labels import EvaluationProtocol, Task
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -125,6 +125,27 @@ class Finetuning:
             classes = ", ".join(f"{value} {key}" for key, value in found["classes"].items())
             logger.info("%s: %d videos of %d subjects (%s)", name, found["videos"], found["subjects"], classes)
 
+    @property
+    def unit(self) -> str:
+        return "images" if set(self._labelled["kind"].to_pylist()) == {"image"} else "videos"
+
+    def expected(self) -> list[str]:
+        """Uris of the test videos."""
+        return self.test_videos()["uri"].to_pylist()
+
+    def predict(self, run_directory: Storage, checkpoint: str) -> pa.Table:
+        """Predictions for the test videos. Ray must be up. Raises ValueError, naming videos, where one cannot be
+        used."""
+        from jobs.parts.predictions import predict_test_videos
+
+        return predict_test_videos(self, run_directory, checkpoint)
+
+    def cost(self) -> dict[str, float]:
+        """Parameters, and GFLOPs of a clip."""
+        from jobs.parts.predictions import model_cost
+
+        return model_cost(self.config)
+
     def test_videos(self) -> pa.Table:
         """All of them, usable or not: evaluation skips none."""
         return in_parts(self._labelled, (test_part(self.protocol, self.config),))
@@ -165,6 +186,7 @@ class Finetuning:
             protocol=self.protocol.name,
             parts=training_parts(self.protocol, self.config),
             validation_share=self.config.validation_share if splits else 0.0,
+            per_class=self.config.per_class,
             sample=self.config.sample(),
             annotations=None if self.annotations is None else self.annotations.place.uri,
         )
@@ -184,20 +206,33 @@ class Finetuning:
             )
         weights = model.class_weights
         if self.config.class_weighting == "balanced":
-            weights = balanced_weights(targets(usable_videos(self.learned)), protocol.classes)
+            weights = balanced_weights(targets(usable_videos(self.learned)), protocol.classes, protocol.task)
         return replace(model, classes=protocol.classes, class_weights=weights)
 
 
-def balanced_weights(target_NK: np.ndarray, classes: Sequence[str]) -> tuple[float, ...]:
-    """Factors of the classes so that each weighs the same: inversely as frequent, 1 on the average over videos. Raises
-    ValueError naming classes without a video."""
-    count_K = target_NK.sum(0)
+def balanced_weights(target_NK: np.ndarray, classes: Sequence[str], task: Task) -> tuple[float, ...]:
+    """Factors of the classes so that each weighs the same: inversely as frequent, 1 on the average over videos; of
+    several tasks at once (task=affect) within each, and 1 for values. Raises ValueError naming classes without a video.
+    """
+    if task == "affect":
+        kinds = [label.partition("/")[0] for label in classes]
+        weights: list[float] = []
+        for kind in dict.fromkeys(kinds):
+            columns = [k for k, one in enumerate(kinds) if one == kind]
+            names = [classes[k] for k in columns]
+            weights += [1.0] * len(columns) if kind == "va" else _inverse(target_NK[:, columns], names)
+        return tuple(weights)
+    return tuple(_inverse(target_NK, classes))
+
+
+def _inverse(target_NK: np.ndarray, classes: Sequence[str]) -> list[float]:
+    count_K = np.nansum(target_NK, axis=0)
     if missing := [name for name, count in zip(classes, count_K, strict=True) if not count > 0]:
         raise ValueError(
             f"class_weighting=balanced needs a training video of every class, there is none of {', '.join(missing)}; "
             "say --class-weighting none"
         )
-    return tuple((count_K.sum() / (len(count_K) * count_K)).tolist())
+    return (count_K.sum() / (len(count_K) * count_K)).tolist()
 
 
 def _spread(items: list[int], most: int) -> list[int]:
@@ -207,7 +242,7 @@ def _spread(items: list[int], most: int) -> list[int]:
 
 
 def _count(videos: pa.Table, protocol: EvaluationProtocol) -> dict[str, Any]:
-    totals_K = targets(videos).sum(0) if videos.num_rows else np.zeros(len(protocol.classes))
+    totals_K = np.nansum(targets(videos), axis=0) if videos.num_rows else np.zeros(len(protocol.classes))
     return {
         "videos": videos.num_rows,
         "subjects": len(Counter(videos["subject"].to_pylist())),

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from jobs.parts.catalog import find_or_build
-from jobs.parts.finetune_config import LabelledCorpusConfig
+from jobs.parts.labelled_config import LabelledCorpusConfig
 from jobs.parts.synthetic_corpus import render
 from pipelines.labels import EvaluationProtocol, label_rows
 from pipelines.storage import Storage

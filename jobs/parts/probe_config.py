@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from jobs.parts.finetune_config import LabelledCorpusConfig
+from jobs.parts.labelled_config import LabelledCorpusConfig
 
 Kind = Literal["linear", "knn", "attentive"]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jobs.parts.evaluation import prediction_table
+from jobs.parts.predictions import prediction_table
 from models.probes import check_folds
 from pipelines.labelled_videos import check_all_usable, in_parts, labelled_videos, targets, usable_videos
 

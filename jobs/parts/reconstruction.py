@@ -6,8 +6,10 @@ that predicts zeros, reaches about 19 dB at 90 % masking. So a PSNR or a picture
 - zero: every cube is its mean (normalised prediction 0; for the joint target appearance 0 and difference 0),
 - nearest: the normalised content of the nearest visible cube, with the masked cube's true statistics,
 - nearest_raw: the pixels of the nearest visible cube as they are, the only one without true statistics.
+Of the target pixels nothing is normalised by a cube: nobody has true statistics, zero is ImageNet's mean colour, and
+nearest is nearest_raw.
 
-Letters besides those of models.tokens: M masked tokens.
+Letters besides those of models.tokens: M masked tokens, P predicted ones.
 """
 
 from __future__ import annotations
@@ -18,11 +20,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.cubes import from_cubes, put, to_cubes, unit_pixels
+from models.cubes import byte_pixels, from_cubes, put, to_cubes, unit_pixels
 from models.masked_autoencoder import masked_ids
-from models.targets import Target, make_target, target_to_pixels
+from models.targets import HALVES, Target, make_target, target_to_pixels
 from models.tokens import ClipGeometry
 
+GREY = 128
 PSNR_CEILING = 100.0
 """Decibels said of identical pixels, whose PSNR is infinite: JSON and means over clips need a number."""
 
@@ -34,6 +37,8 @@ class Reconstruction:
     clip: np.ndarray
     masked: np.ndarray
     """bool [T, H, W]: pixels of masked tokens."""
+    predicted: np.ndarray
+    """What the model says by itself: a video, grey where it predicts nothing."""
     drawn: dict[str, np.ndarray]
     """Video by predictor: model, zero, nearest, nearest_raw."""
     target: Target
@@ -41,16 +46,22 @@ class Reconstruction:
     """Frames of a cube."""
     psnr: dict[str, float]
     """Decibels by predictor, over the masked pixels of those frames that the target speaks of: the first of each cube
-    for appearance, the second for motion, all for joint and video_mae."""
+    for appearance, the second for motion, all for the others."""
     mse: dict[str, float]
     """Mean squared error over masked tokens in the target's normalised units, by "predictor/part": parts appearance and
-    motion, or pixels for video_mae; nearest_raw has none."""
+    motion, or pixels for targets of whole cubes; nearest_raw has none."""
 
 
 def reconstruct(
-    clip_THWC: Tensor, visible_V: Tensor, predicted_MK: Tensor, *, geometry: ClipGeometry, target: Target
+    clip_THWC: Tensor,
+    visible_V: Tensor,
+    predicted_PK: Tensor,
+    id_P: Tensor,
+    *,
+    geometry: ClipGeometry,
+    target: Target,
 ) -> Reconstruction:
-    """Draws and measures what `predicted_MK` (`MaskedAutoencoder.reconstruct`, masked ids ascending) says of a clip.
+    """Draws and measures what `predicted_PK`, of the tokens `id_P` (`MaskedAutoencoder.reconstruct`), says of a clip.
 
     A motion target's difference is added to the true first frame. The appearance target never draws the second frame
     of a cube: its masked pixels stay grey.
@@ -61,20 +72,24 @@ def reconstruct(
     cubes_NK = to_cubes(clip_THWC[None], geometry)[0]
     masked_M = masked_ids(visible_V.long()[None], geometry.num_tokens)[0]
     target_NK = make_target(target, cubes_NK)
-    wanted_MK, true_MK = target_NK[masked_M], cubes_NK[masked_M]
-    if predicted_MK.shape != wanted_MK.shape:
-        raise ValueError(f"predictions are {tuple(predicted_MK.shape)}, target={target} has {tuple(wanted_MK.shape)}")
-    if not predicted_MK.isfinite().all():
+    wanted_PK = target_NK[id_P]
+    if predicted_PK.shape != wanted_PK.shape:
+        raise ValueError(f"predictions are {tuple(predicted_PK.shape)}, target={target} has {tuple(wanted_PK.shape)}")
+    if not predicted_PK.isfinite().all():
         raise ValueError("predictions hold NaN or infinity: the weights are damaged or training diverged")
+    predicted_MK = predicted_PK[torch.isin(id_P, masked_M)]
+    wanted_MK, true_MK = target_NK[masked_M], cubes_NK[masked_M]
     nearest_M = nearest_visible(geometry, visible_V, masked_M)
     predictions = {"model": predicted_MK, "zero": torch.zeros_like(wanted_MK), "nearest": target_NK[nearest_M]}
     pixels = {name: cube_pixels(target, values, true_MK) for name, values in predictions.items()}
     pixels["nearest_raw"] = unit_pixels(cubes_NK[nearest_M])
+    predicted_pixels = cube_pixels(target, predicted_PK, cubes_NK[id_P])
     masked_NK = torch.zeros_like(cubes_NK, dtype=torch.bool)
     masked_NK[masked_M] = True
     return Reconstruction(
         clip=clip_THWC.numpy(),
         masked=from_cubes(masked_NK[None], geometry)[0, ..., 0].numpy(),
+        predicted=_into_clip(torch.full_like(cubes_NK, GREY), id_P, predicted_pixels, geometry),
         drawn={name: _into_clip(cubes_NK, masked_M, values, geometry) for name, values in pixels.items()},
         target=target,
         tubelet=geometry.tubelet,
@@ -100,7 +115,7 @@ def cube_pixels(target: Target, values_MK: Tensor, cubes_MK: Tensor) -> Tensor:
     """Both frames of cubes, float32 [M, K] in [0, 1], from values of the target [M, K or K / 2] and the true cubes."""
     pixels = target_to_pixels(target, values_MK, cubes_MK)
     if target == "appearance":
-        pixels = torch.cat([pixels, torch.full_like(pixels, 128 / 255)], dim=-1)
+        pixels = torch.cat([pixels, torch.full_like(pixels, GREY / 255)], dim=-1)
     if target == "motion":
         first = unit_pixels(cubes_MK).chunk(2, dim=-1)[0]
         pixels = torch.cat([first, first + pixels], dim=-1)
@@ -119,17 +134,14 @@ def _corners(geometry: ClipGeometry, ids: Tensor) -> Tensor:
 
 
 def _compared(target: Target, cubes_MK: Tensor) -> Tensor:
-    if target in ("joint", "video_mae"):
-        return cubes_MK
-    return cubes_MK.chunk(2, dim=-1)[0 if target == "appearance" else 1]
+    return cubes_MK.chunk(2, dim=-1)[HALVES.index(target)] if target in HALVES else cubes_MK
 
 
 def _parts(target: Target, values: Tensor, wanted: Tensor) -> list[tuple[str, Tensor, Tensor]]:
     if target == "joint":
         return list(zip(("appearance", "motion"), values.chunk(2, dim=-1), wanted.chunk(2, dim=-1), strict=True))
-    return [("pixels" if target == "video_mae" else target, values, wanted)]
+    return [(target if target in HALVES else "pixels", values, wanted)]
 
 
-def _into_clip(cubes_NK: Tensor, masked_M: Tensor, pixels_MK: Tensor, geometry: ClipGeometry) -> np.ndarray:
-    levels_MK = (pixels_MK * 255).round().to(torch.uint8)
-    return from_cubes(put(cubes_NK[None], masked_M[None], levels_MK[None]), geometry)[0].numpy()
+def _into_clip(cubes_NK: Tensor, id_M: Tensor, pixels_MK: Tensor, geometry: ClipGeometry) -> np.ndarray:
+    return from_cubes(put(cubes_NK[None], id_M[None], byte_pixels(pixels_MK)[None]), geometry)[0].numpy()

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from jobs.parts.pictures import png
-from jobs.parts.reconstruction import reconstruct
-from jobs.parts.reconstruction_sheet import draw_panels, draw_reconstruction
+from jobs.parts.reconstruction import Reconstruction, reconstruct
+from jobs.parts.reconstruction_sheet import IMAGES_SHOWN, draw_images, draw_panels, draw_reconstruction
 from pipelines.au_masks import AUMaskConfig
 from pipelines.clips import ClipConfig
 from pipelines.masks import MaskConfig
@@ -47,7 +47,7 @@ class ReconstructionResult:
 
     @property
     def files(self) -> list[str]:
-        return [file for clip in self.clips for file in clip.files]
+        return list(dict.fromkeys(file for clip in self.clips for file in clip.files))
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -68,12 +68,13 @@ def make_reconstruction(
     clip: ClipConfig,
     max_sheets: int = 4,
 ) -> ReconstructionResult:
-    """Reconstructs every clip of a batch and writes clip-NN.png and clip-NN.mp4 of the first `max_sheets`.
+    """Reconstructs every clip of a batch and writes clip-NN.png and clip-NN.mp4 of the first `max_sheets`; of single
+    images as many sheets images-NN.png, of eight each.
 
     Args:
         task: with its full weights, not shards of them; runs where they lie, in their precision.
         batch: clip_BTHWC (uint8) and visible_BRV (token ids), NumPy or torch. Of a clip's R masks the first is used.
-        names: of the clips, the sheets' titles.
+        names: of the clips, the titles of sheets or columns.
         checkpoint: what the sheets call the weights.
         mask, clip: how the batch was made, for captions and the speed of the videos.
 
@@ -84,32 +85,55 @@ def make_reconstruction(
     clip_BTHWC, visible_BV = torch.as_tensor(batch["clip_BTHWC"]), torch.as_tensor(batch["visible_BRV"])[:, 0]
     if not len(clip_BTHWC) == len(names) > 0:
         raise ValueError(f"{len(names)} names for {len(clip_BTHWC)} clips; give one each, and at least one clip")
-    setting = f"{checkpoint}   |   {_describe_mask(mask)}   |   {clip.frames} frames at stride {clip.stride}"
-    results = []
-    for index, predicted_MK in enumerate(_predictions(task, clip_BTHWC, visible_BV)):
-        drawn = reconstruct(
-            clip_BTHWC[index], visible_BV[index], predicted_MK, geometry=task.config.geometry, target=task.config.target
-        )
+    geometry, target = task.config.geometry, task.config.target
+    setting, images, results = f"{checkpoint}   |   {_describe_mask(mask)}", [], []
+    for index, (predicted_PK, id_P) in enumerate(_predictions(task, clip_BTHWC, visible_BV)):
+        shown = clip_BTHWC[index], visible_BV[index]
+        drawn = reconstruct(*shown, predicted_PK, id_P, geometry=geometry, target=target)
         files: tuple[str, ...] = ()
-        if index < max_sheets:
-            files = (f"clip-{index:02d}.png", f"clip-{index:02d}.mp4")
-            output.write(files[0], png(draw_reconstruction(drawn, title=names[index], setting=setting)))
-            panels = draw_panels(drawn)
-            seconds = clip.frames * clip.stride / clip.nominal_fps
-            output.write(files[1], _mp4(panels, fps=len(panels) / seconds))
+        if geometry.frames == 1 and index < IMAGES_SHOWN * max_sheets:
+            images.append(drawn)
+            files = (_sheet_of(index),)
+        elif geometry.frames > 1 and index < max_sheets:
+            files = _write_clip(drawn, output, index, title=names[index], setting=setting, clip=clip)
         results.append(ClipResult(name=names[index], psnr=drawn.psnr, mse=drawn.mse, files=files))
+    for first in range(0, len(images), IMAGES_SHOWN):
+        _write_images(images[first : first + IMAGES_SHOWN], output, first, names=names, setting=setting)
     return ReconstructionResult(clips=tuple(results))
 
 
-def _predictions(task: MaskedAutoencoder, clip_BTHWC: Tensor, visible_BV: Tensor) -> Iterator[Tensor]:
-    """Predicted cubes [M, K or K / 2] of one clip after the other, on the CPU."""
+def _write_clip(
+    drawn: Reconstruction, output: Storage, index: int, *, title: str, setting: str, clip: ClipConfig
+) -> tuple[str, ...]:
+    files = (f"clip-{index:02d}.png", f"clip-{index:02d}.mp4")
+    setting = f"{setting}   |   {clip.frames} frames at stride {clip.stride}"
+    output.write(files[0], png(draw_reconstruction(drawn, title=title, setting=setting)))
+    panels = draw_panels(drawn)
+    output.write(files[1], _mp4(panels, fps=len(panels) * clip.nominal_fps / (clip.frames * clip.stride)))
+    return files
+
+
+def _write_images(
+    images: Sequence[Reconstruction], output: Storage, first: int, *, names: Sequence[str], setting: str
+) -> None:
+    title = f"Images {first + 1} to {first + len(images)} of {len(names)}"
+    columns = list(zip(names[first:], images, strict=False))
+    output.write(_sheet_of(first), png(draw_images(columns, title=title, setting=setting)))
+
+
+def _sheet_of(index: int) -> str:
+    return f"images-{index // IMAGES_SHOWN:02d}.png"
+
+
+def _predictions(task: MaskedAutoencoder, clip_BTHWC: Tensor, visible_BV: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Predicted cubes [P, K or K / 2] of one clip after the other, and their ids [P], on the CPU."""
     device = next(task.parameters()).device
     was_training = task.training
     task.eval()
     try:
         for clips, visible in zip(clip_BTHWC.split(CLIPS_AT_ONCE), visible_BV.split(CLIPS_AT_ONCE), strict=True):
-            predicted_BMK, _ = task.reconstruct(clips.to(device), visible.to(device))
-            yield from predicted_BMK.cpu()
+            predicted_BPK, id_BP = task.reconstruct(clips.to(device), visible.to(device))
+            yield from zip(predicted_BPK.cpu(), id_BP.cpu(), strict=True)
     finally:
         task.train(was_training)
 

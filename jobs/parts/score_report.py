@@ -22,9 +22,13 @@ _WORDS = {"uar": "UAR", "war": "WAR", "ccc": "CCC", "mae": "MAE", "f1": "F1", "v
 
 
 def show(result: dict[str, Any]) -> None:
-    """Draws the tables of a result of `scores.evaluate` on stderr."""
+    """Draws the tables of a result of `affect_scores.evaluate_tasks` on stderr; of several tasks those of each."""
     from rich.console import Console
 
+    if "tasks" in result:
+        for one in result["tasks"].values():
+            show(one)
+        return
     console = Console(stderr=True, width=None if sys.stderr.isatty() else _LOG_COLUMNS)
     console.print(_metric_table(result))
     console.print(*_facts(result), sep="\n", markup=False, highlight=False)
@@ -107,11 +111,13 @@ def _facts(result: dict[str, Any]) -> list[str]:
     """What the numbers rest on, in two lines."""
     official = result["official_videos"]
     missing = f" of {official} in the corpus" if official and official != result["videos"] else ""
-    clips = ", ".join(f"{clips} ({count} videos)" for clips, count in result["clips_per_video"].items())
+    unit = result.get("unit", "videos")
+    clips = ", ".join(f"{clips} ({count} {unit})" for clips, count in result["clips_per_video"].items())
+    clips = f"clips per video: {clips}; " if unit == "videos" else ""
     digits = {"parameters": 0, "gflops": 1}
     cost = [f"{result[name]:,.{places}f} {words(name)}" for name, places in digits.items() if name in result]
     return [
-        f"{result['videos']} videos{missing}, {result['subjects']} subjects; clips per video: {clips}; "
+        f"{result['videos']} {unit}{missing}, {result['subjects']} subjects; {clips}"
         f"intervals are drawn over {result['intervals_over']}",
         "; ".join([f"{result['evaluation']} protocol", result["setting"] or "not pre-trained", *cost]),
     ]

@@ -77,6 +77,7 @@ def evaluate(
     evaluation: Evaluation,
     setting: Setting | None,
     cost: Mapping[str, float],
+    unit: str = "videos",
 ) -> dict[str, Any]:
     """Everything that is reported of one set of predictions, as plain JSON.
 
@@ -84,6 +85,7 @@ def evaluate(
         expected: uris of the videos that had to be scored.
         setting: None where nothing was pre-trained.
         cost: what stands beside the metrics: parameters and gflops of the model.
+        unit: what a row is of: videos, images or frames.
 
     Raises:
         ValueError: as `check_complete`, `read_predictions` and `headline_statistics`.
@@ -98,6 +100,7 @@ def evaluate(
         "task": protocol.task,
         "evaluation": evaluation,
         "setting": setting,
+        "unit": unit,
         "videos": table.num_rows,
         "official_videos": protocol.official,
         "subjects": len(pooled_SG),

@@ -15,7 +15,7 @@ from cluster.trials import TrialRecord, best_of, read_trials, write_trials
 from jobs.parts.claims import claim
 from jobs.parts.command_line import Command
 from jobs.parts.finetune_run import prepare as prepare_finetuning
-from jobs.parts.finetune_run import score
+from jobs.parts.fold_runs import score
 from jobs.parts.sweep_config import FinetuneSweepConfig, PretrainingSweepConfig
 from jobs.parts.sweep_report import Searched, best_command, report, show, write_page
 from jobs.parts.sweep_trial import TrialConfig, prepare_pretraining

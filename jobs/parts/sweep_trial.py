@@ -10,7 +10,8 @@ from typing import Any
 from cluster.sinks import read_rows
 from jobs.config import to_json
 from jobs.parts.command_line import Command
-from jobs.parts.finetune_run import Run, prepare
+from jobs.parts.finetune_run import prepare
+from jobs.parts.fold_runs import Run
 from jobs.parts.mead_config import MeadPretrainConfig
 from jobs.parts.pretraining import Pretraining
 from jobs.parts.sweep_config import FinetuneSweepConfig, PretrainingSweepConfig

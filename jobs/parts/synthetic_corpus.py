@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs.parts.finetune_config import LabelledCorpusConfig
+from jobs.parts.labelled_config import LabelledCorpusConfig
 from jobs.parts.mead_config import MeadCorpusConfig
 from jobs.parts.pretrain_config import CorpusConfig
 from pipelines.storage import Storage

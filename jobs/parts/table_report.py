@@ -25,7 +25,7 @@ def make_table(config: TableConfig, results: Mapping[str, Mapping[str, Any]]) ->
     A published table is shown whole; what has no result has no value.
 
     Args:
-        results: by stage, what a fine-tuning left (`finetune_run.score`: metrics.json).
+        results: by stage, what a fine-tuning left (`fold_runs.score`: metrics.json).
 
     Raises:
         ValueError: a cell that the published table has not, a metric that a result has not, or one in another unit.

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cluster.protocols import Reference
-from jobs.parts.finetune_config import LabelledCorpusConfig
+from jobs.parts.labelled_config import LabelledCorpusConfig
 from jobs.parts.labelled_corpus import chosen_protocol, prepare_labelled
 from jobs.parts.mead_config import MeadPretrainConfig
 from jobs.parts.pretrain_config import PretrainConfig

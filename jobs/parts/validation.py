@@ -49,13 +49,29 @@ class Validation:
 
     def __call__(self, task: Any, step: int) -> dict[str, float]:
         """Collective. The metrics of the task's kind (models.metrics)."""
-        from models.metrics import METRICS, statistics
-
         task.eval()
         score_NK = on_all_clips(task.predict, self._clip_BTHWC, like=task, count=len(self._target_NK))
-        group_N = np.zeros(len(score_NK), np.int64)
-        counts = statistics(self._protocol.task, self._target_NK, score_NK, group_N, num_groups=1)
-        return {name: float(metric(counts[0])) for name, metric in METRICS[self._protocol.task].items()}
+        return all_metrics(self._protocol, self._target_NK, score_NK)
+
+
+def all_metrics(protocol: EvaluationProtocol, target_NK: np.ndarray, score_NK: np.ndarray) -> dict[str, float]:
+    """The metrics of the protocol's task over all rows; of several tasks at once those of each over the rows that have
+    it, named TASK/METRIC, and the sum of their headlines."""
+    from jobs.parts.affect_scores import SCORE, has_task, task_columns
+    from models.metrics import METRICS, statistics
+
+    if protocol.task == "affect":
+        found, total = {}, 0.0
+        for name, (single, columns) in task_columns(protocol).items():
+            rows = has_task(target_NK, columns)
+            if rows.any():
+                metrics = all_metrics(single, target_NK[rows, columns], score_NK[rows, columns])
+                found |= {f"{name}/{metric}": value for metric, value in metrics.items()}
+                total += metrics[single.metric]
+        return found | {SCORE: total}
+    group_N = np.zeros(len(score_NK), np.int64)
+    counts = statistics(protocol.task, target_NK, score_NK, group_N, num_groups=1)
+    return {name: float(metric(counts[0])) for name, metric in METRICS[protocol.task].items()}
 
 
 def build_validation(config: ValidationConfig) -> Validation:

@@ -21,7 +21,8 @@ from dataclasses import replace
 from typing import Any
 
 from cluster.config import CheckpointConfig, EngineConfig, OptimizerConfig, TelemetryConfig
-from jobs.parts.finetune_config import FinetuneConfig, LabelledCorpusConfig
+from jobs.parts.finetune_config import FinetuneConfig
+from jobs.parts.labelled_config import LabelledCorpusConfig
 from models.config import FineTuningConfig
 from models.tokens import ClipGeometry
 from pipelines.alignment import AlignConfig

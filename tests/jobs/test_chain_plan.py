@@ -16,7 +16,7 @@ from jobs.parts.chain_ledger import LEDGER, Ledger, read_ledger
 from jobs.parts.chain_plan import NOT_YET, Planned, plan
 from jobs.parts.chain_run import plan_chain
 from jobs.parts.command_line import Command
-from jobs.parts.finetune_config import LabelledCorpusConfig
+from jobs.parts.labelled_config import LabelledCorpusConfig
 from jobs.parts.mead_config import MeadCorpusConfig
 from jobs.parts.pretrain_config import CorpusConfig
 from jobs.parts.sweep_config import FinetuneSweepConfig

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jobs.parts.evaluation import prediction_table, setting_of
+from jobs.parts.evaluation import setting_of
+from jobs.parts.predictions import prediction_table
 from pipelines.labelled_videos import in_parts, labelled_videos
 from tests.pipelines.labelled_corpus import PROTOCOL, UNLABELLED, VIDEOS, class_of, part_of, write_labelled
 

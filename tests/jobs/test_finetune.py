@@ -34,8 +34,9 @@ from jobs import finetune as finetune_job
 from jobs.parts.catalog import find_or_build
 from jobs.parts.command_line import Command
 from jobs.parts.evaluate_run import evaluate_runs
-from jobs.parts.finetune_config import FinetuneConfig, LabelledCorpusConfig
+from jobs.parts.finetune_config import FinetuneConfig
 from jobs.parts.finetune_run import prepare
+from jobs.parts.labelled_config import LabelledCorpusConfig
 from jobs.parts.trained import ALL, load_trained
 from models.warm_start import CLASSIFIER
 from pipelines.corpora.enterface05 import CLASSES

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from jobs.config import from_json, to_json
-from jobs.parts.finetune_config import FinetuneConfig, LabelledCorpusConfig
+from jobs.parts.finetune_config import FinetuneConfig
+from jobs.parts.labelled_config import LabelledCorpusConfig
 from models.config import FineTuningConfig
 from tests.jobs.tiny_finetuning import finetune_config
 

@@ -15,10 +15,10 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from cluster import runtime
 from cluster.preflight import Capacity, InsufficientResources
-from jobs.parts import finetune_run
-from jobs.parts.finetune_config import LabelledCorpusConfig
-from jobs.parts.finetune_run import Run, chosen_folds, train_all
+from jobs.parts import fold_runs
 from jobs.parts.finetuning import Finetuning, balanced_weights
+from jobs.parts.fold_runs import Run, chosen_folds, train_all
+from jobs.parts.labelled_config import LabelledCorpusConfig
 from jobs.parts.labelled_corpus import chosen_protocol
 from pipelines.catalog import Catalog
 from pipelines.labels import EvaluationProtocol
@@ -125,7 +125,7 @@ def test_a_fold_without_anybody_is_named(catalog: Catalog) -> None:
 
 def test_balanced_classes_weigh_the_same_and_the_average_video_weighs_one() -> None:
     class_N = np.array([0] * 6 + [1] * 3 + [2])
-    weights = balanced_weights(np.eye(3)[class_N], ("a", "b", "c"))
+    weights = balanced_weights(np.eye(3)[class_N], ("a", "b", "c"), "classes")
     assert weights == pytest.approx(compute_class_weight("balanced", classes=np.arange(3), y=class_N))
     assert np.mean(np.array(weights)[class_N]) == pytest.approx(1)
 
@@ -172,8 +172,8 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[list[str], list[Cal
             deed()
         return {"is_finished": False}
 
-    monkeypatch.setattr(finetune_run, "train", train)
-    monkeypatch.setattr(finetune_run, "cluster_capacity", lambda: Capacity(2, 0, 2, 0))
+    monkeypatch.setattr(fold_runs, "train", train)
+    monkeypatch.setattr(fold_runs, "cluster_capacity", lambda: Capacity(2, 0, 2, 0))
     yield names, deeds
 
 
@@ -201,7 +201,7 @@ def test_an_interrupt_ends_the_job_and_begins_nothing_else(catalog: Catalog, beg
 def test_more_runs_at_once_than_there_are_gpus_are_refused(
     catalog: Catalog, begun: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finetune_run, "cluster_capacity", lambda: Capacity(16, 1, 16, 1))
+    monkeypatch.setattr(fold_runs, "cluster_capacity", lambda: Capacity(16, 1, 16, 1))
     runs = [Run(f"run{fold}", Storage("unused"), work_of(catalog, folds=(fold,))) for fold in (1, 2)]
     with pytest.raises(InsufficientResources, match="2 x training worker"):
         train_all(runs, 2)

@@ -21,7 +21,8 @@ from jobs.parts import probe_features
 from jobs.parts.annotation import annotate_catalog
 from jobs.parts.catalog import find_or_build
 from jobs.parts.export import export_trained
-from jobs.parts.finetune_config import FinetuneConfig, LabelledCorpusConfig
+from jobs.parts.finetune_config import FinetuneConfig
+from jobs.parts.labelled_config import LabelledCorpusConfig
 from jobs.parts.mead_config import MeadPretrainConfig
 from jobs.parts.probe_arms import setting_of_probe
 from jobs.parts.probe_config import ProbeJobConfig

@@ -51,7 +51,8 @@ def decibels(pairs: list[tuple[np.ndarray, np.ndarray]]) -> float:
 
 
 def draw(clip: np.ndarray, predicted: torch.Tensor, target: str = "joint") -> Reconstruction:
-    return reconstruct(torch.from_numpy(clip), VISIBLE, predicted, geometry=GEOMETRY, target=target)
+    shown = torch.from_numpy(clip), VISIBLE, predicted, torch.tensor(MASKED)
+    return reconstruct(*shown, geometry=GEOMETRY, target=target)
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -168,3 +169,37 @@ def test_a_prediction_that_is_not_finite_or_of_another_shape_is_refused() -> Non
         draw(clip, truth(clip, "joint") * float("nan"))
     with pytest.raises(ValueError, match=r"\(5, 48\), target=joint has \(5, 96\)"):
         draw(clip, truth(clip, "motion"))
+
+
+@pytest.mark.parametrize("tokens", [MASKED, list(range(8))])
+@pytest.mark.parametrize("target", ["image_mae", "pixels"])
+def test_a_perfect_prediction_draws_an_image_whatever_of_it_is_predicted(target: str, tokens: list[int]) -> None:
+    geometry = ClipGeometry(frames=1, height=8, width=16, tubelet=1, patch=4)  # 2 x 4 patches
+    image = np.random.default_rng(0).integers(0, 256, (1, 8, 16, 3), dtype=np.uint8)
+
+    def patch(token: int) -> tuple[slice, ...]:
+        h, w = token // 4, token % 4
+        return slice(None), slice(4 * h, 4 * h + 4), slice(4 * w, 4 * w + 4)
+
+    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    wanted = (image / 255 - mean) / std
+    rows = [wanted[patch(token)] for token in tokens]
+    if target == "image_mae":
+        rows = [(row - row.mean()) / np.sqrt(row.var(ddof=1) + 1e-6) for row in rows]
+    predicted = torch.tensor(np.stack(rows).reshape(len(rows), -1), dtype=torch.float32)
+    shown = torch.from_numpy(image), VISIBLE, predicted, torch.tensor(tokens)
+    result = reconstruct(*shown, geometry=geometry, target=target)
+    np.testing.assert_array_equal(result.drawn["model"], image)
+    assert result.psnr["model"] > 90 and set(result.mse) == {"model/pixels", "zero/pixels", "nearest/pixels"}
+    alone = np.full_like(image, 128)
+    for token in tokens:
+        alone[patch(token)] = image[patch(token)]
+    np.testing.assert_array_equal(result.predicted, alone)
+    colour = np.broadcast_to(mean, image.shape).astype(float)
+    for token in range(8):
+        zero = colour[patch(token)]
+        if target == "image_mae":
+            zero = wanted[patch(token)].mean() * std + mean
+        if token in MASKED:
+            assert np.abs(result.drawn["zero"][patch(token)] - 255 * np.clip(zero, 0, 1)).max() <= 0.5 + 1e-3
+    assert (abs(result.psnr["nearest"] - result.psnr["nearest_raw"]) < 1e-4) == (target == "pixels")

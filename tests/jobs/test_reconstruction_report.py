@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -14,9 +15,12 @@ from jobs.parts.pictures import CELL
 from jobs.parts.reconstruction import Reconstruction, reconstruct
 from jobs.parts.reconstruction_report import ReconstructionResult, make_reconstruction
 from jobs.parts.reconstruction_sheet import draw_panels, draw_reconstruction
+from models.config import MaskedAutoencoderConfig
+from models.masked_autoencoder import build, masked_ids
 from models.targets import Target, target_values
 from models.tokens import ClipGeometry
-from pipelines.masks import draw
+from pipelines.clips import ClipConfig
+from pipelines.masks import MaskConfig, draw
 from pipelines.storage import Storage
 from pipelines.video import read_frames
 from tests.jobs.tiny import moving_frames, tiny_config, tiny_model
@@ -51,7 +55,8 @@ def drawn_clip(target: Target, *, frames: int = 16) -> Reconstruction:
     values = target_values(target, geometry.cube_values)
     noise = torch.randn(geometry.num_tokens - len(visible), values, generator=torch.Generator().manual_seed(0))
     clip = torch.from_numpy(moving_frames(frames, 32, 32))
-    return reconstruct(clip, visible, noise, geometry=geometry, target=target)
+    masked = masked_ids(visible[None], geometry.num_tokens)[0]
+    return reconstruct(clip, visible, noise, masked, geometry=geometry, target=target)
 
 
 def test_every_clip_is_measured_and_the_first_few_are_drawn(tmp_path: Path) -> None:
@@ -137,3 +142,35 @@ def test_at_most_eight_cubes_are_columns(frames: int, columns: int) -> None:
 def test_an_appearance_video_shows_first_frames_alone() -> None:
     assert len(draw_panels(drawn_clip("appearance"))) == 8
     assert len(draw_panels(drawn_clip("joint"))) == 16
+
+
+IMAGES = MaskedAutoencoderConfig(
+    encoder="face_vit_nano",
+    geometry=ClipGeometry(frames=1, height=64, width=64, tubelet=1),
+    target="image_mae",
+    decoder_width=32,
+    decoder_depth=1,
+    decoder_heads=2,
+)
+
+
+@pytest.mark.parametrize("changes", [{}, {"loss_tokens": "all"}, {"target": "pixels"}])
+def test_single_images_share_sheets_of_eight_without_motion_or_video(tmp_path: Path, changes: dict[str, str]) -> None:
+    model, mask = build(replace(IMAGES, **changes)), MaskConfig("random", 0.75)
+    rng = np.random.default_rng(0)
+    batch = {
+        "clip_BTHWC": moving_frames(11, 64, 64)[:, None],
+        "visible_BRV": np.stack([draw(IMAGES.geometry.grid, mask, rng) for _ in range(11)])[:, None],
+    }
+    arguments = {"names": [f"part.zip/{i:05d}.jpg" for i in range(11)], "checkpoint": "tiny", "mask": mask}
+    clip = ClipConfig(frames=1, stride=1)
+    result = make_reconstruction(model, batch, Storage(tmp_path), clip=clip, max_sheets=2, **arguments)
+    assert result.files == ["images-00.png", "images-01.png"]
+    assert [image.files for image in result.clips] == [("images-00.png",)] * 8 + [("images-01.png",)] * 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == result.files
+    wide, narrow = (np.asarray(Image.open(tmp_path / name)) for name in result.files)
+    assert wide.shape[1] > 8 * CELL + 200 > narrow.shape[1]
+    assert (wide.shape[0] - 100) // CELL == 6
+    assert {"psnr_model", "psnr_zero", "mse_model_pixels"} <= set(result.metrics)
+    few = make_reconstruction(model, batch, Storage(tmp_path / "few"), clip=clip, max_sheets=1, **arguments)
+    assert few.files == ["images-00.png"] and few.metrics == result.metrics

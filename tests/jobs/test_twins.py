@@ -14,7 +14,8 @@ import pytest
 from cluster.runtime import ray_session
 from jobs.parts.annotation import annotate_catalog
 from jobs.parts.catalog import find_or_build
-from jobs.parts.finetune_config import FinetuneConfig, LabelledCorpusConfig
+from jobs.parts.finetune_config import FinetuneConfig
+from jobs.parts.labelled_config import LabelledCorpusConfig
 from jobs.parts.probe_config import ProbeJobConfig
 from jobs.parts.probe_run import probe
 from pipelines.alignment import AlignConfig

@@ -12,8 +12,9 @@ from typing import Any
 
 from cluster.config import CheckpointConfig, EngineConfig, OptimizerConfig, TelemetryConfig, WorkersConfig
 from jobs.parts.command_line import Command
-from jobs.parts.finetune_config import FinetuneConfig, LabelledCorpusConfig
+from jobs.parts.finetune_config import FinetuneConfig
 from jobs.parts.finetune_run import finetune
+from jobs.parts.labelled_config import LabelledCorpusConfig
 from models.config import FineTuningConfig
 from pipelines.augmentation import AugmentationConfig
 from pipelines.clips import ClipConfig
