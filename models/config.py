@@ -104,8 +104,8 @@ def check_image(geometry: ClipGeometry) -> None:
     """Raises ValueError unless clips of this geometry are single images."""
     if geometry.frames != 1:
         raise ValueError(
-            f"a face_vit reads single images, clips of geometry.frames={geometry.frames} have more: set geometry.frames "
-            "and geometry.tubelet to 1, or take a video_vit"
+            f"a face_vit reads single images, geometry.frames={geometry.frames}: set geometry.frames and "
+            "geometry.tubelet to 1, or take a video_vit"
         )
 
 
@@ -123,8 +123,8 @@ class MaskedAutoencoderConfig(EncoderConfig):
     appearance_weight: float = 0.5
     """lambda of MAE-DFER Eq. 2; only the joint target has it."""
     loss_tokens: Literal["masked", "all"] = "masked"
-    """Tokens that are predicted: the masked ones (MAE, VideoMAE), or visible ones as well: the complete image (NetEase),
-    or the complete target view (MAURA Eq. 1; the text of its 3.6 says masked)."""
+    """Tokens that are predicted: the masked ones (MAE, VideoMAE, text of MAURA 3.6), or all: the complete image
+    (NetEase), the complete target view (MAURA Eq. 1)."""
     activation_checkpointing: bool = False
 
     def __post_init__(self) -> None:

@@ -66,8 +66,19 @@ def normalize_pixels(pixels_C: Tensor) -> Tensor:
     by new_tensor, they would make it wait for a GPU.
     """
     pixels_C = unit_pixels(pixels_C)
-    mean, std = (torch.stack([pixels_C.new_full((), x) for x in xs]) for xs in (IMAGENET_MEAN, IMAGENET_STD))
+    mean, std = _imagenet_statistics(pixels_C)
     return ((pixels_C.unflatten(-1, (-1, 3)) - mean) / std).flatten(-2)
+
+
+def restore_pixels(normalized_C: Tensor) -> Tensor:
+    """Inverse of `normalize_pixels`: pixels in [0, 1], or outside where the values are no image's."""
+    mean, std = _imagenet_statistics(normalized_C)
+    return (normalized_C.unflatten(-1, (-1, 3)) * std + mean).flatten(-2)
+
+
+def _imagenet_statistics(like: Tensor) -> tuple[Tensor, Tensor]:
+    mean, std = (torch.stack([like.new_full((), x) for x in xs]) for xs in (IMAGENET_MEAN, IMAGENET_STD))
+    return mean, std
 
 
 def sinusoid_table(num_positions: int, width: int) -> Tensor:

@@ -1,9 +1,10 @@
-"""The light decoder of VideoMAE (arXiv 2203.12602): visible tokens and mask tokens in, predictions out.
+"""The light decoder of VideoMAE (arXiv 2203.12602) and MAE (2111.06377): visible and mask tokens in, predictions out.
 
 VideoMAE's decoders are, by size of the encoder (width, blocks, heads): small 192, 4, 3; base, and MAE-DFER, 384, 4, 6;
-large 512, 12, 8; huge 640, 12, 8. MAE-DFER's "two linear heads" for appearance and motion are the two halves of the
-one linear head. MAURA's may read all tokens, learn positions and be told a view. Differences from the original code:
-none in the function computed.
+large 512, 12, 8; huge 640, 12, 8; MAE's is always 512, 8, 16. MAE-DFER's "two linear heads" for appearance and motion
+are the two halves of the one linear head. MAURA's may read all tokens, learn positions and be told a view. MAE's reads
+the class token as well. Differences from the original code: none in the function computed; MAE's tokens stand in the
+order of the image, here the masked ones follow the visible ones, which attention does not see.
 """
 
 from __future__ import annotations
@@ -15,32 +16,35 @@ from models.blocks import Block, LayerNorm, run_blocks
 from models.config import Positions
 from models.initialisation import init_layers, init_token
 from models.positions import PositionEmbedding
+from models.tokens import Grid
 
 
 class Decoder(nn.Module):
     def __init__(
         self,
         *,
-        num_tokens: int,
+        grid: Grid,
         width: int,
         depth: int,
         heads: int,
         values: int,
         position_embedding: Positions = "sinusoid",
+        is_image: bool = False,
         num_views: int = 0,
         predicts_visible: bool = False,
     ) -> None:
         """
         Args:
-            num_tokens: tokens of a whole clip (N).
+            grid: tokens of a whole clip along time, row and column.
             values: numbers predicted for each token.
+            is_image: fixed positions are those of rows and columns (models.positions).
             num_views: views that the decoder can be told to draw; 0: it is not told.
             predicts_visible: the head reads all tokens instead of the masked ones.
         """
         super().__init__()
         self.recompute = False
         self.mask_token = nn.Parameter(torch.empty(width))
-        self.pos_embed = PositionEmbedding(position_embedding, num_tokens=num_tokens, width=width)
+        self.pos_embed = PositionEmbedding(position_embedding, grid=grid, width=width, is_image=is_image)
         self.view_embed = nn.Embedding(num_views, width) if num_views else None
         self.predicts_visible = predicts_visible
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
@@ -65,19 +69,23 @@ class Decoder(nn.Module):
         return torch.cat([visible_BV, masked_BM], dim=1) if self.predicts_visible else masked_BM
 
     def forward(
-        self, visible_BVD: Tensor, visible_BV: Tensor, masked_BM: Tensor, view_B: Tensor | None = None
+        self, encoded_BND: Tensor, visible_BV: Tensor, masked_BM: Tensor, view_B: Tensor | None = None
     ) -> Tensor:
         """Predictions [B, P, values], for `predicted_ids`, from encoded visible tokens and their ids (int64).
 
         Args:
+            encoded_BND: visible tokens, after those that have no position and are not predicted, if any.
             view_B: the view to draw (int64), of a decoder that has views.
         """
-        x_BND = torch.cat([visible_BVD + self._positions(visible_BV), self.mask_token + self._positions(masked_BM)], 1)
+        num_visible = visible_BV.shape[1]
+        prefix_BGD, visible_BVD = encoded_BND.tensor_split([encoded_BND.shape[1] - num_visible], dim=1)
+        visible_BVD = visible_BVD + self._positions(visible_BV)
+        x_BND = torch.cat([prefix_BGD, visible_BVD, self.mask_token + self._positions(masked_BM)], 1)
         if self.view_embed is not None:
             x_BND = x_BND + self.view_embed(view_B)[:, None]
         x_BND = run_blocks(self.blocks, x_BND, recompute=self.recompute)
-        read_BPD = x_BND if self.predicts_visible else x_BND[:, visible_BV.shape[1] :]
-        return self.head(self.norm(read_BPD))
+        unread = prefix_BGD.shape[1] + (0 if self.predicts_visible else num_visible)
+        return self.head(self.norm(x_BND[:, unread:]))
 
     def _positions(self, token_id_BV: Tensor) -> Tensor:
         """In the dtype of the weights: some engines cast those and leave buffers alone."""

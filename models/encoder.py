@@ -1,9 +1,10 @@
 """What all video encoders share: embedding, pooling, classifier, and the names optimizers ask for (timm's interface).
 
-An encoder turns a clip into tokens: first `num_prefix_tokens` tokens of the model's own (LGI-Former's representative
-tokens, none in a ViT), then one per cube. With `num_classes` it is a classifier: the pooled tokens pass a norm and a
-linear head, and the final norm of pre-training is gone, as in MAE-DFER's and VideoMAE's fine-tuning. Without, it is
-the encoder of pre-training, and calling it gives the pooled, normed features.
+An encoder turns a clip, of which an image is the shortest, into tokens: first `num_prefix_tokens` tokens of the model's
+own (LGI-Former's representative tokens, an image's class token, none in a video ViT), then one per cube. With
+`num_classes` it is a classifier: the pooled tokens pass a norm and a linear head, and the final norm of pre-training is
+gone, as in the fine-tuning of MAE-DFER, VideoMAE and MAE. Without, it is the encoder of pre-training, and calling it
+gives the pooled, normed features.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ class VideoEncoder(nn.Module):
 
     num_prefix_tokens = 0
     query_apart = False  # see initialisation.init_layers
+    reads_images = False
+    """MAE's habits and not VideoMAE's: fixed positions are those of rows and columns, and the decoder reads the prefix
+    tokens as well, through a map with a bias."""
 
     def __init__(self, *, geometry: ClipGeometry, width: int, num_classes: int, position_embedding: Positions) -> None:
         super().__init__()
@@ -37,7 +41,9 @@ class VideoEncoder(nn.Module):
         self.num_classes = num_classes
         self.recompute = False
         self.patch_embed = CubeEmbedding(geometry, width)
-        self.pos_embed = PositionEmbedding(position_embedding, num_tokens=geometry.num_tokens, width=width)
+        self.pos_embed = PositionEmbedding(
+            position_embedding, grid=geometry.grid, width=width, is_image=self.reads_images
+        )
         self.blocks = nn.ModuleList()
         self.norm = nn.Identity() if num_classes else LayerNorm(width)
         self.fc_norm = LayerNorm(width) if num_classes else nn.Identity()
@@ -97,7 +103,7 @@ class VideoEncoder(nn.Module):
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Patterns over full parameter names that timm turns into layers: embedding, blocks, then norm and head."""
         blocks = r"^blocks" if coarse else [(r"^blocks\.(\d+)", None), (r"^norm", MATCH_PREVIOUS_GROUP)]
-        return {"stem": r"^patch_embed|^pos_embed|^representative_tokens", "blocks": blocks}
+        return {"stem": r"^patch_embed|^pos_embed|^representative_tokens|^class_token", "blocks": blocks}
 
     def positions(self, token_id_BV: Tensor) -> Tensor:
         """Positions [B, V, D] in the dtype of the weights: some engines cast those and leave buffers alone."""

@@ -24,7 +24,6 @@ from torch import Tensor
 
 from models.checks import is_broken
 from models.config import MultiViewConfig
-from models.cubes import take
 from models.masked_autoencoder import Cut, MaskedAutoencoder, uint8_cubes
 
 
@@ -45,19 +44,14 @@ class MultiViewAutoencoder(MaskedAutoencoder):
     def reconstruct(
         self, clip_BTHWC: Tensor, visible_BV: Tensor, target_view_B: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Predictions for pictures: float32 [B, P, K or K / 2] in the units of the target, and their ids [B, P].
-
-        The ids ascend: all N with loss_tokens=all, else the masked ones, since nothing else was ever trained. A picture
-        puts the predictions, made pixels with the statistics of the true target cubes, over the input clip if that is
-        the target view, and over nothing if it is another: the visible pixels are no part of that view.
+        """As the base class. A picture puts the predictions over the input clip if that is the target view, and over
+        nothing if it is another: the visible pixels are no part of that view.
 
         Args:
             target_view_B: the view to draw of each row. A decoder that is not told views has one answer for all.
         """
         cut = super()._cut({"clip_BTHWC": clip_BTHWC, "visible_BRV": visible_BV[:, None]})
-        cut = cut._replace(view_B=self._told(target_view_B, num_masks=1))
-        order_BP = cut.predicted_BP.argsort(dim=1)
-        return take(self._predict(cut).float(), order_BP), cut.predicted_BP.gather(1, order_BP)
+        return self._in_order(cut._replace(view_B=self._told(target_view_B, num_masks=1)))
 
     def _cut(self, batch: dict[str, Tensor]) -> Cut:
         return (

@@ -6,11 +6,13 @@ from typing import Any
 
 import timm
 
-from models import lgi_former, vit
+from models import face_vit, lgi_former, vit
 from models.encoder import VideoEncoder
 
 ENCODERS: tuple[str, ...] = tuple(
-    name for module in (lgi_former, vit) for name in timm.list_models(module=module.__name__.rpartition(".")[2])
+    name
+    for module in (lgi_former, vit, face_vit)
+    for name in timm.list_models(module=module.__name__.rpartition(".")[2])
 )
 
 

@@ -13,6 +13,7 @@ from models.tokens import ClipGeometry, Grid, region_of_tokens
 
 GEOMETRY = ClipGeometry(frames=4, height=64, width=64)  # 2 x 4 x 4 tokens
 REGION = (2, 2, 4)  # 2 regions of full rows
+IMAGE = ClipGeometry(frames=1, height=64, width=64, tubelet=1)  # 4 x 4 patches
 SMALL_REGION = (1, 2, 2)  # 8 regions, two side by side in a row
 POLICIES = ("tube", "random", "frame", "region_tube")
 CLASSES = ("happy", "sad", "neutral")
@@ -58,20 +59,38 @@ def config(encoder: str = "lgi_former_nano", **changes: Any) -> MaskedAutoencode
     return MaskedAutoencoderConfig(encoder=encoder, **(SMALL | changes))
 
 
+def image_config(**changes: Any) -> MaskedAutoencoderConfig:
+    """The same of single images."""
+    return config("face_vit_nano", **({"geometry": IMAGE, "target": "image_mae"} | changes))
+
+
 def multi_view_config(encoder: str = "video_vit_nano", **changes: Any) -> MultiViewConfig:
     """The same across views."""
     return MultiViewConfig(encoder=encoder, **(SMALL | changes))
 
 
-def batch(size: int = 2, *, masks: int = 1, policy: str = "region_tube", seed: int = 0) -> dict[str, Tensor]:
+def batch(
+    size: int = 2,
+    *,
+    masks: int = 1,
+    policy: str = "region_tube",
+    seed: int = 0,
+    region: Grid = REGION,
+    geometry: ClipGeometry = GEOMETRY,
+) -> dict[str, Tensor]:
     """A pre-training batch as the loop hands it over, rows of equal weight."""
-    visible = visible_ids(policy, size * masks, region=REGION, seed=seed)
+    visible = visible_ids(policy, size * masks, region=region, seed=seed, geometry=geometry)
     return {
-        "clip_BTHWC": clips(size, seed=seed),
+        "clip_BTHWC": clips(size, seed=seed, geometry=geometry),
         "visible_BRV": visible.unflatten(0, (size, masks)),
         "sample_id_B": torch.arange(size),
         "weight_B": torch.full((size,), 1 / size),
     }
+
+
+def image_batch(size: int = 2, *, masks: int = 1, seed: int = 0) -> dict[str, Tensor]:
+    """The same of single images under random masks."""
+    return batch(size, masks=masks, policy="random", seed=seed, region=IMAGE.grid, geometry=IMAGE)
 
 
 def multi_view_batch(size: int = 2, *, masks: int = 1, policy: str = "region_tube", seed: int = 0) -> dict[str, Tensor]:
@@ -90,11 +109,13 @@ def fine_tuning_config(encoder: str = "lgi_former_nano", **changes: Any) -> Fine
     return FineTuningConfig(encoder=encoder, **(small | PLAIN | changes))
 
 
-def labelled_batch(size: int = 3, *, repeats: int = 1, seed: int = 0) -> dict[str, Tensor]:
+def labelled_batch(
+    size: int = 3, *, repeats: int = 1, seed: int = 0, geometry: ClipGeometry = GEOMETRY
+) -> dict[str, Tensor]:
     """A batch of soft labels as the loop hands it over, rows of equal weight."""
     rng = np.random.default_rng(seed)
     return {
-        "clip_BRTHWC": clips(size * repeats, seed=seed).unflatten(0, (size, repeats)),
+        "clip_BRTHWC": clips(size * repeats, seed=seed, geometry=geometry).unflatten(0, (size, repeats)),
         "target_BK": torch.from_numpy(rng.dirichlet(np.ones(len(CLASSES)), size).astype(np.float32)),
         "sample_id_B": torch.arange(size),
         "weight_B": torch.full((size,), 1 / size),

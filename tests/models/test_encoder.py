@@ -36,7 +36,7 @@ def changed_where(clip_BTHWC: Tensor, token_BM: Tensor) -> Tensor:
 def test_the_registered_encoders_are_the_documented_ones():
     assert set(ENCODERS) == {f"lgi_former_{size}" for size in ("nano", "tiny", "small", "base")} | {
         f"video_vit_{size}" for size in ("nano", "small", "base", "large", "huge")
-    }
+    } | {f"face_vit_{size}" for size in ("nano", "small", "base", "large")}
     with pytest.raises(ValueError, match="encoder='resnet18' is not one of lgi_former_base"):
         create_encoder("resnet18")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
 from models import multi_view
 from models.config import MaskedAutoencoderConfig, MultiViewConfig
@@ -112,6 +113,32 @@ def test_maura_is_videomae_base_plus_what_it_learns_of_positions_and_views(chang
     assert count_parameters(model.encoder) == encoder
     assert count_parameters(model.decoder) == decoder
     assert count_parameters(model) == encoder + decoder + 768 * 384
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "depth", "heads", "trainable", "ours"),
+    [
+        ("base", 768, 12, 12, 111_655_680, 85_638_144),
+        ("large", 1024, 24, 16, 329_239_296, 303_075_328),
+    ],
+)
+def test_image_autoencoders_are_mae_without_the_biases_of_its_keys(name, width, depth, heads, trainable, ours):
+    sizes = {"hidden_size": width, "num_hidden_layers": depth, "num_attention_heads": heads}
+    image = ClipGeometry(frames=1, height=224, width=224, tubelet=1)
+    decoder = {"decoder_width": 512, "decoder_depth": 8, "decoder_heads": 16}
+    with torch.device("meta"):
+        theirs = ViTMAEForPreTraining(ViTMAEConfig(**sizes, intermediate_size=4 * width))
+        model = build(MaskedAutoencoderConfig(f"face_vit_{name}", image, target="image_mae", **decoder))
+    assert sum(p.numel() for p in theirs.parameters() if p.requires_grad) == trainable
+    assert count_parameters(model.encoder) == ours
+    assert count_parameters(model) == trainable - (depth * width + 8 * 512)
+
+
+def test_mae_base_has_the_published_millions_and_its_encoder_those_of_a_vit():
+    image = ClipGeometry(frames=1, height=224, width=224, tubelet=1)
+    fixed_positions, keys = 197 * 768, 12 * 768
+    assert parameters("face_vit_base") + fixed_positions + keys == 85_798_656
+    assert parameters("face_vit_base", num_classes=8, geometry=image) == parameters("face_vit_base") + 8 * 769
 
 
 def test_learned_positions_cost_no_multiply_adds():
