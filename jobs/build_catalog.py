@@ -1,17 +1,20 @@
 #!/usr/bin/env python
-"""List a corpus of face videos, decode every new or changed file once, and write the table that training starts from.
+"""List a corpus of face videos or images, decode every new or changed file once, and write the table that training
+starts from.
 
     python jobs/build_catalog.py --corpus voxceleb2 --root s3://bucket/voxceleb2
     python jobs/build_catalog.py --corpus mead --root s3://bucket/mead
     python jobs/build_catalog.py --corpus folder --root ~/videos --exclude withdrawn.txt
+    python jobs/build_catalog.py --corpus celeba --root ~/celeba --clean.min-side 64 --clean.face --clean.key-points
 
-A file that cannot be used keeps its row, with the reason. The last line on stdout is one JSON object.
+A file that cannot be used keeps its row, with the reason. Images may lie in .zip and .tar archives. The last line on
+stdout is one JSON object.
 """
 
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -19,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import tyro
 
 from pipelines.corpora.registry import CorpusName
+from pipelines.image_cleaning import CleaningConfig
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Config:
     corpus: CorpusName
     """How names below the root are read. folder: any videos, one sub-folder per person."""
     root: str
-    """Where the videos are: a local folder or s3://bucket/prefix."""
+    """Where the videos or images are: a local folder or s3://bucket/prefix."""
     output: str | None = None
     """File to write, local or s3://. None: catalogs/<corpus>-<fingerprint>.parquet in $SEMBLANCE_HOME or in
     ~/semblance."""
@@ -37,6 +41,8 @@ class Config:
     the corpus in $SEMBLANCE_HOME."""
     exclude: str | None = None
     """Local text file of people or videos that withdrew, one subject, subject/video or uri per line."""
+    clean: CleaningConfig = field(default_factory=CleaningConfig)
+    """What is asked of the images of a corpus of images; others get the reason as status."""
     num_cpus: int | None = None
     """CPUs of a private Ray; None: the machine. Ignored on a cluster."""
 
@@ -46,14 +52,20 @@ def main() -> None:
 
     from cluster.runtime import print_result, ray_session
     from jobs.parts.catalog import build_and_save
+    from pipelines.face_mesh import FaceMeshUnavailable
     from pipelines.storage import StorageError
 
     try:
         with ray_session(num_cpus=config.num_cpus):
             result = build_and_save(
-                config.corpus, config.root, output=config.output, previous=config.previous, exclude=config.exclude
+                config.corpus,
+                config.root,
+                output=config.output,
+                previous=config.previous,
+                exclude=config.exclude,
+                cleaning=config.clean,
             )
-    except (StorageError, ValueError) as error:
+    except (FaceMeshUnavailable, StorageError, ValueError) as error:
         sys.exit(f"error: {error}")
     print_result(result)
 

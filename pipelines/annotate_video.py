@@ -22,8 +22,10 @@ from pipelines.face_tracks import FaceTrack
 from pipelines.frame_folder import FrameFolder
 from pipelines.quarantine import Reason, SampleError, short_detail
 from pipelines.sample import Video
+from pipelines.still_image import StillImage
 from pipelines.storage import ObjectMissing, Storage
 from pipelines.track_file import NO_FACE, VideoFaces
+from pipelines.video import Images
 
 Detector = Callable[[Iterator[np.ndarray]], list[FaceTrack]]
 """From the frames of a video, uint8 [H, W, 3] one by one, to its faces, scored against themselves."""
@@ -64,7 +66,7 @@ class VideoAnnotator:
         self._openface = None if config.openface is None else Storage(config.openface)
         self._detect: Detector | None = None
 
-    def fetch(self, video: Video, *, has_csv: bool) -> bytes | FrameFolder | SampleError:
+    def fetch(self, video: Video, *, has_csv: bool) -> bytes | Images | SampleError:
         """What tells where the faces are, of the CSV or of the video; or why there are none."""
         try:
             if has_csv and self._openface is not None:
@@ -75,7 +77,7 @@ class VideoAnnotator:
         except SampleError as error:
             return error
 
-    def annotate(self, video: Video, data: bytes | FrameFolder | SampleError, *, has_csv: bool) -> VideoFaces:
+    def annotate(self, video: Video, data: bytes | Images | SampleError, *, has_csv: bool) -> VideoFaces:
         """The faces in what `fetch` gave, or why the video cannot be used.
 
         Raises:
@@ -99,9 +101,11 @@ class VideoAnnotator:
         except ValueError as error:
             raise ValueError(f"{self._config.openface}/{csv_name(video.uri)}: {error}") from None
 
-    def _find(self, video: Video, data: bytes | FrameFolder) -> list[FaceTrack]:
+    def _find(self, video: Video, data: bytes | Images) -> list[FaceTrack]:
         if self._detect is None:
             self._detect = make_detector(self._config)
+        if isinstance(data, StillImage):
+            return self._detect(iter(data.read([0])))
         if isinstance(data, FrameFolder):
             return self._detect(image_HWC for _, image_HWC in data.images())
         return self._detect(read_one_by_one(data, expect_frames=video.frames))

@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import numpy as np
 
 from models.tokens import PretrainingBatch
-from pipelines.frame_folder import FrameFolder, open_folder
+from pipelines.archives import read_file
+from pipelines.frame_folder import open_folder
 from pipelines.order import PADDING
 from pipelines.quarantine import Reason, SampleError, rejection
 from pipelines.sample import SampleConfig, Video, draw_masks, read_held_out_sample, read_sample
+from pipelines.still_image import StillImage
 from pipelines.storage import ObjectMissing, Storage, content_digest
+from pipelines.video import Images
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,7 +38,7 @@ Result = TypeVar("Result")
 class Found(NamedTuple):
     """What a sample is made of."""
 
-    data: bytes | FrameFolder
+    data: bytes | Images
     track: FaceTrack | None
     """Its main face, where crops or masks follow one and it has one."""
 
@@ -45,35 +48,37 @@ def video_at(table: pa.Table, position: int) -> Video:
     return Video(*(column[position].as_py() for column in table.columns))
 
 
-def fetch(storage: Storage, video: Video) -> bytes | FrameFolder:
+def fetch(storage: Storage, video: Video) -> bytes | Images:
     """The bytes of a video, the very ones of the catalog; what arrives otherwise is fetched once more. Of a folder of
-    images the list: which of them a clip shows is known when it is cut.
+    images the list: which of them a clip shows is known when it is cut. An image is told by its pixels, when it is
+    read.
 
     Raises:
-        SampleError: missing, short_read, changed.
+        SampleError: missing, short_read, changed, decode (of an archive).
         AccessDenied, StorageUnavailable: not the fault of the sample; the run must stop.
     """
     if video.kind == "frames":
         return open_folder(storage, video.uri, expect_frames=video.frames, expect_bytes=video.size)
     try:
-        data = storage.read(video.uri)
-        if _difference(video, data) is not None:
-            data = storage.read(video.uri)
+        try:
+            data = _read(storage, video)
+        except SampleError:
+            data = _read(storage, video)
     except ObjectMissing as error:
         raise SampleError(Reason.missing, str(error)) from error
-    if (difference := _difference(video, data)) is not None:
-        raise difference
-    return data
+    return StillImage(data, video.digest) if video.kind == "image" else data
 
 
-def _difference(video: Video, data: bytes) -> SampleError | None:
-    """How the bytes differ from those the catalog was built from."""
+def _read(storage: Storage, video: Video) -> bytes:
+    """Raises SampleError where the bytes differ from those that the catalog was built from."""
+    place = {"offset": video.archive_offset, "stored_bytes": video.archive_bytes}
+    data = read_file(storage, video.uri, size=video.size, **place)
     if len(data) != video.size:
         reason = Reason.short_read if len(data) < video.size else Reason.changed
-        return SampleError(reason, f"{len(data)} bytes read, {video.size} in the catalog")
-    if video.digest and content_digest(data) != video.digest:
-        return SampleError(Reason.changed, f"{len(data)} bytes as in the catalog, but with another digest")
-    return None
+        raise SampleError(reason, f"{len(data)} bytes read, {video.size} in the catalog")
+    if video.kind == "video" and video.digest and content_digest(data) != video.digest:
+        raise SampleError(Reason.changed, f"{len(data)} bytes as in the catalog, but with another digest")
+    return data
 
 
 class Row(NamedTuple):

@@ -2,16 +2,20 @@
 
 All that comes later starts from this table: no folder is walked and no header is trusted at training time. Rows are
 sorted by uri and numbered 0, 1, 2, ...; unusable videos keep their row, with the reason as status. The fingerprint is
-a hash of what the rows say and of what was excluded. It does not depend on where the videos or the table are kept, so a
-corpus that is moved keeps it.
+a hash of what the rows say, of what was excluded and of how images were cleaned. It does not depend on where the videos
+or the table are kept, nor on where in an archive, so a corpus that is moved keeps it.
+
+An image is a video of one frame, which takes no time; its frame rate is nominal. It may lie in an archive, whose name
+then is part of its uri (pipelines.archives). A union of corpora (pipelines.catalog_union) is a catalog too: its uris
+begin with the name of a corpus.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,13 +23,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipelines.catalog_fingerprint import fingerprint as hash_of
+from pipelines.image_cleaning import CleaningConfig
+from pipelines.joined_storage import JoinedStorage
 from pipelines.labels import ATTRIBUTES_TYPE, LABELS_TYPE, EvaluationProtocol, check_labels
 from pipelines.quarantine import Reason
 from pipelines.storage import Storage
 
 OK = "ok"
-KINDS = ("video", "frames")
-UNLABELLED = {"kind": "video", "labels": [], "attributes": []}
+IMAGE = "image"
+KINDS = ("video", "frames", IMAGE)
+UNLABELLED = {"kind": "video", "archive_offset": -1, "archive_bytes": 0, "labels": [], "attributes": []}
 """Values of a video file of a corpus without labels."""
 
 SCHEMA = pa.schema(
@@ -34,10 +42,10 @@ SCHEMA = pa.schema(
         for name, kind in {
             "sample_id": pa.int64(),
             "uri": pa.string(),  # relative to the root of the corpus
-            "kind": pa.string(),  # "video": a file; "frames": a folder of images
+            "kind": pa.string(),  # "video": a file; "frames": a folder of images; "image": one
             "size": pa.int64(),  # bytes
             "etag": pa.string(),  # of the store; locally the time of modification
-            "digest": pa.string(),  # of the bytes (storage.content_digest); empty where they were not read
+            "digest": pa.string(),  # of the bytes, of an image of its pixels; empty where they were not read
             "split": pa.string(),
             "subject": pa.string(),
             "video": pa.string(),
@@ -50,13 +58,17 @@ SCHEMA = pa.schema(
             "detail": pa.string(),
             "labels": LABELS_TYPE,
             "attributes": ATTRIBUTES_TYPE,
+            "archive_offset": pa.int64(),  # where in its archive a member begins; -1: an object of its own
+            "archive_bytes": pa.int64(),  # and how far it goes; 0: an object of its own
         }.items()
     ]
 )
 
-_VERSION = 2
+_VERSION = 3
 _METADATA_KEY = b"semblance.catalog"
-_NOT_IN_FINGERPRINT = ("etag", "detail")  # they differ between stores and library versions
+# They differ between stores, library versions and archives that are packed anew.
+_NOT_IN_FINGERPRINT = ("etag", "detail", "archive_offset", "archive_bytes")
+_IN_ARCHIVE = r"(?i)\.(zip|tar)/"
 _UNSAFE_URI = r"(^|/)\.{0,2}(/|$)|\\|://|\x00"
 
 
@@ -68,10 +80,14 @@ class Catalog:
     fingerprint: str
     corpus: str
     root: str
-    """Local folder or s3://bucket/prefix that the uris are relative to."""
+    """Local folder or s3://bucket/prefix that the uris are relative to; "" for a union."""
     exclusions: tuple[str, ...] = ()
     protocols: tuple[EvaluationProtocol, ...] = ()
     """What the labels mean; none where a corpus has no labels."""
+    cleaning: CleaningConfig = field(default_factory=CleaningConfig)
+    """How the images of the corpus were judged."""
+    roots: Mapping[str, str] = field(default_factory=dict)
+    """Of a union: the root of each corpus by its name, with which uris begin."""
 
     def protocol(self, name: str) -> EvaluationProtocol:
         """Raises ValueError listing the protocols there are."""
@@ -87,9 +103,9 @@ class Catalog:
         return sorted(pc.unique(self.table["subject"].filter(chosen)).to_pylist())
 
     @property
-    def storage(self) -> Storage:
+    def storage(self) -> Storage | JoinedStorage:
         """Where the videos are."""
-        return Storage(self.root)
+        return JoinedStorage(self.roots) if self.roots else Storage(self.root)
 
     def counts(self) -> dict[str, int]:
         """Rows by status, "ok" first, then by how many."""
@@ -104,13 +120,18 @@ def make_catalog(
     root: str,
     exclusions: tuple[str, ...] = (),
     protocols: tuple[EvaluationProtocol, ...] = (),
+    cleaning: CleaningConfig | None = None,
+    roots: Mapping[str, str] | None = None,
 ) -> Catalog:
     """A catalog of rows in the form of SCHEMA. Raises ValueError, naming the row, for one that breaks a rule."""
     _validate(table)
     table = table.select(SCHEMA.names).cast(SCHEMA).combine_chunks()
     check_labels(table, protocols)
-    fingerprint = _fingerprint(table, corpus, exclusions, protocols)
-    return Catalog(table, fingerprint, corpus, root, exclusions, protocols)
+    cleaning = cleaning or CleaningConfig()
+    settings = [corpus, sorted(exclusions), [asdict(protocol) for protocol in protocols]]
+    settings += [asdict(cleaning)] if cleaning.is_on else []
+    fingerprint = hash_of(table, settings, leave_out=_NOT_IN_FINGERPRINT, with_labels=bool(protocols))
+    return Catalog(table, fingerprint, corpus, root, exclusions, protocols, cleaning, roots or {})
 
 
 def save(catalog: Catalog, uri: str) -> None:
@@ -121,6 +142,8 @@ def save(catalog: Catalog, uri: str) -> None:
         "root": catalog.root,
         "exclusions": catalog.exclusions,
         "protocols": [asdict(protocol) for protocol in catalog.protocols],
+        "cleaning": asdict(catalog.cleaning),
+        "roots": dict(catalog.roots),
         "fingerprint": catalog.fingerprint,
     }
     table = catalog.table.replace_schema_metadata({_METADATA_KEY: json.dumps(metadata)})
@@ -133,7 +156,8 @@ def save(catalog: Catalog, uri: str) -> None:
 def load(uri: str, *, root: str | None = None) -> Catalog:
     """Reads a catalog; `root` says where the videos are now, if they were moved.
 
-    Raises ValueError for a file that is no catalog, is damaged or breaks a rule, and StorageError.
+    Raises ValueError for a file that is no catalog, is damaged or breaks a rule, and for the root of a union, which has
+    several; and StorageError.
     """
     storage, name = _locate(uri)
     data = storage.read(name)
@@ -142,6 +166,8 @@ def load(uri: str, *, root: str | None = None) -> Catalog:
     except pa.ArrowInvalid as error:
         raise ValueError(f"{uri} is no Parquet file: {error}") from None
     metadata = _metadata(table, uri)
+    if root and metadata["roots"]:
+        raise ValueError(f"root={root!r}: catalog {uri} is a union; load its corpora with their roots and unite them")
     try:
         catalog = make_catalog(
             table.replace_schema_metadata(None),
@@ -149,6 +175,8 @@ def load(uri: str, *, root: str | None = None) -> Catalog:
             root=root or metadata["root"],
             exclusions=tuple(metadata["exclusions"]),
             protocols=tuple(_protocol(values) for values in metadata["protocols"]),
+            cleaning=CleaningConfig(**metadata["cleaning"]),
+            roots=metadata["roots"],
         )
     except ValueError as error:
         raise ValueError(f"catalog {uri}: {error}") from None
@@ -178,30 +206,6 @@ def _protocol(values: dict[str, Any]) -> EvaluationProtocol:
     return EvaluationProtocol(**{**values, "classes": tuple(values["classes"])})
 
 
-def _fingerprint(
-    table: pa.Table, corpus: str, exclusions: tuple[str, ...], protocols: tuple[EvaluationProtocol, ...]
-) -> str:
-    """SHA-256 over the columns, each as its values in a fixed form."""
-    meanings = [asdict(protocol) for protocol in protocols]
-    sha = hashlib.sha256(json.dumps([_VERSION, corpus, sorted(exclusions), meanings]).encode())
-    for field in table.schema:
-        if field.name in _NOT_IN_FINGERPRINT:
-            continue
-        sha.update(f"\n{field.name}\n".encode())
-        column = table[field.name]
-        if pa.types.is_string(field.type):
-            sha.update(pc.binary_length(column).to_numpy().astype("<i4").tobytes())
-            for chunk in column.to_pylist():
-                sha.update(chunk.encode())
-        elif pa.types.is_list(field.type):
-            if protocols:
-                sha.update(json.dumps(column.to_pylist()).encode())
-        else:
-            numbers = column.to_numpy()
-            sha.update(numbers.astype("<f8" if np.issubdtype(numbers.dtype, np.floating) else "<i8").tobytes())
-    return sha.hexdigest()
-
-
 def _validate(table: pa.Table) -> None:
     found = {field.name: field.type for field in table.schema}
     wanted = {field.name: field.type for field in SCHEMA}
@@ -221,7 +225,14 @@ def _validate(table: pa.Table) -> None:
     _refuse(table, pc.match_substring_regex(table["uri"], _UNSAFE_URI), "has a uri that may leave the root")
     _refuse(table, pc.invert(pc.is_in(table["kind"], value_set=pa.array(KINDS))), f"has a kind that is none of {KINDS}")
     _refuse(table, pc.invert(pc.is_in(table["status"], value_set=known)), "has an unknown status")
-    _refuse(table, pc.and_(is_ok, pc.less(table["frames"], 2)), "is ok with fewer than two frames")
+    is_image = pc.equal(table["kind"], IMAGE)
+    fewer, one = pc.less(table["frames"], 2), pc.equal(table["frames"], 1)
+    _refuse(table, pc.and_(is_ok, pc.and_not(fewer, is_image)), "is ok with fewer than two frames")
+    _refuse(table, pc.and_(is_ok, pc.and_not(is_image, one)), "is an image and ok, but not with one frame")
+    alone = pc.and_(pc.equal(table["archive_offset"], -1), pc.equal(table["archive_bytes"], 0))
+    placed = pc.and_(pc.greater_equal(table["archive_offset"], 0), pc.greater_equal(table["archive_bytes"], 0))
+    packed = pc.and_(pc.match_substring_regex(table["uri"], _IN_ARCHIVE), pc.and_(is_image, placed))
+    _refuse(table, pc.invert(pc.or_(packed, alone)), "has a place in an archive that cannot be")
     rate = pc.and_(pc.is_finite(table["fps"]), pc.greater(table["fps"], 0))
     _refuse(table, pc.and_(is_ok, pc.invert(rate)), "is ok without a frame rate")
     for name in ("size", "width", "height"):

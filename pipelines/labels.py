@@ -4,12 +4,13 @@ A protocol is one way to use a corpus: which of its videos, what is told about t
 corpus may have several (DFEW's single labels and MAURA's reading of it, MEAD's low and high intensity). Whatever the
 task, a target is one number per class: 1 at the class and 0 elsewhere, the shares of the annotators' votes, a mark for
 each of several labels, or the values of a regression. The names of the classes, in the order of those numbers, are part
-of the catalog and of every checkpoint trained on it.
+of the catalog and of every checkpoint trained on it. The task `affect` is several of these at once, one beside the
+other; where a sample has no label of one of them, its numbers are NaN.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -17,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-Task = Literal["classes", "multi_label", "regression"]
+Task = Literal["classes", "multi_label", "regression", "affect"]
 FIXED_PARTS = ("train", "validation", "test")
 
 LABELS_TYPE = pa.list_(
@@ -86,55 +87,94 @@ def with_labels(
 
 def label_rows(column: pa.ChunkedArray, protocol: EvaluationProtocol) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows that a protocol labels (int64 [N], ascending), their targets (float32 [N, K]) and parts (str [N])."""
-    flat = pc.list_flatten(column).combine_chunks() if column.num_chunks else pa.array([], LABELS_TYPE.value_type)
-    row_L = pc.list_parent_indices(column.combine_chunks()).to_numpy(zero_copy_only=False)
+    lists = column.combine_chunks()
+    flat, row_L = lists.flatten(), pc.list_parent_indices(lists).to_numpy(zero_copy_only=False)
     chosen = pc.equal(pc.struct_field(flat, "protocol"), protocol.name)
     row_N = row_L[chosen.to_numpy(zero_copy_only=False)]
     targets = pc.struct_field(flat, "target").filter(chosen)
-    target_NK = pc.list_flatten(targets).to_numpy(zero_copy_only=False).reshape(len(row_N), -1)
-    part_N = np.array(pc.struct_field(flat, "part").filter(chosen).to_pylist(), dtype=np.str_)
-    return row_N.astype(np.int64), target_NK.astype(np.float32), part_N
+    target_NK = pc.list_flatten(targets).to_numpy(zero_copy_only=False).reshape(len(row_N), len(protocol.classes))
+    return row_N.astype(np.int64), target_NK.astype(np.float32), _strings(pc.struct_field(flat, "part").filter(chosen))
 
 
 def attribute_values(column: pa.ChunkedArray, name: str) -> list[str]:
     """The value of an attribute in every row, "" where it is not known."""
-    return [next((a["value"] for a in row if a["name"] == name), "") for row in column.to_pylist()]
+    lists = column.combine_chunks()
+    pairs = lists.flatten()
+    chosen = pc.equal(pc.struct_field(pairs, "name"), name)
+    rows = pc.list_parent_indices(lists).filter(chosen)
+    places = pc.index_in(pa.array(np.arange(len(lists))), value_set=rows)
+    return pc.fill_null(pc.struct_field(pairs, "value").filter(chosen).take(places), "").to_pylist()
+
+
+def _strings(column: pa.Array) -> np.ndarray:
+    """str [N]; of millions of values there are few different ones."""
+    coded = column.dictionary_encode()
+    return np.array(coded.dictionary.to_pylist(), dtype=np.str_)[coded.indices.to_numpy()]
 
 
 def check_labels(table: pa.Table, protocols: Sequence[EvaluationProtocol]) -> None:
     """Raises ValueError, naming the video, for a label of an unknown protocol, of another number of classes, with a
-    value that is none, in an unknown part, or given twice; and for a protocol without any video."""
-    if not protocols and not pc.sum(pc.list_value_length(table["labels"])).as_py():
-        return  # a million videos without labels
-    known = {protocol.name: protocol for protocol in protocols}
-    counts = dict.fromkeys(known, 0)
-    for uri, labels in zip(table["uri"].to_pylist(), table["labels"].to_pylist(), strict=True):
-        names = [label["protocol"] for label in labels]
-        if len(set(names)) < len(names) or not set(names) <= set(known):
-            raise ValueError(f"{uri!r} has labels of the protocols {names}, the corpus has each of {list(known)} once")
-        for label in labels:
-            protocol = known[label["protocol"]]
-            problem = _problem(label, protocol)
-            if problem:
-                raise ValueError(f"{uri!r}, protocol {protocol.name}: {problem}")
-            counts[protocol.name] += 1
-    if empty := [name for name, count in counts.items() if not count]:
+    value that is none, in an unknown part, or given twice; and for a protocol without any video. NaN is a value of the
+    task affect alone, and not of a whole target."""
+    column = table["labels"].combine_chunks()
+    flat = column.flatten()
+    if not protocols and not len(flat):
+        return
+    row_L = pc.list_parent_indices(column).to_numpy(zero_copy_only=False)
+    names = pa.array([protocol.name for protocol in protocols], pa.string())
+    which_L = pc.fill_null(pc.index_in(pc.struct_field(flat, "protocol"), value_set=names), -1).to_numpy()
+    repeated = [row_N[1:][np.diff(row_N) == 0] for row_N in (row_L[which_L == i] for i in range(len(protocols)))]
+    wrong = np.concatenate([row_L[which_L < 0], *repeated])
+    if len(wrong):
+        row = table.select(["uri", "labels"]).slice(int(wrong.min()), 1).to_pylist()[0]
+        found = [label["protocol"] for label in row["labels"]]
+        raise ValueError(
+            f"{row['uri']!r} has labels of the protocols {found}, the corpus has each of {names.to_pylist()} once"
+        )
+    for i, protocol in enumerate(protocols):
+        of_protocol = np.flatnonzero(which_L == i)
+        if (problem := _problem(flat.take(pa.array(of_protocol)), protocol)) is not None:
+            uri = table["uri"][int(row_L[of_protocol[problem[0]]])].as_py()
+            raise ValueError(f"{uri!r}, protocol {protocol.name}: {problem[1]}")
+    if empty := [protocol.name for i, protocol in enumerate(protocols) if not (which_L == i).any()]:
         raise ValueError(f"no video has a label of the protocols {', '.join(empty)}")
 
 
-def _problem(label: dict, protocol: EvaluationProtocol) -> str | None:
-    target = np.array(label["target"], np.float64)
-    if label["part"] not in protocol.parts:
-        return f"part {label['part']!r} is none of {', '.join(protocol.parts)}"
-    if len(target) != len(protocol.classes):
-        return f"{len(target)} numbers for {len(protocol.classes)} classes"
-    if not np.isfinite(target).all():
-        return f"target {label['target']} is not finite"
-    if protocol.task == "classes" and (target.min() < 0 or abs(target.sum() - 1) > 1e-4):
-        return f"target {label['target']} must be shares that add up to 1"
-    if protocol.task == "multi_label" and not np.isin(target, (0, 1)).all():
-        return f"target {label['target']} must be zeros and ones"
+def _problem(labels: pa.StructArray, protocol: EvaluationProtocol) -> tuple[int, str] | None:
+    """The first of the labels of a protocol that cannot be meant, and why."""
+    targets, parts = pc.struct_field(labels, "target"), pc.struct_field(labels, "part")
+    strange_N = ~pc.is_in(parts, value_set=pa.array(protocol.parts)).to_numpy(zero_copy_only=False)
+    if strange_N.any():
+        first = int(np.argmax(strange_N))
+        return first, f"part {parts[first].as_py()!r} is none of {', '.join(protocol.parts)}"
+    count_N = pc.fill_null(pc.list_value_length(targets), 0).to_numpy()
+    other_N = count_N != len(protocol.classes)
+    if other_N.any():
+        first = int(np.argmax(other_N))
+        return first, f"{count_N[first]} numbers for {len(protocol.classes)} classes"
+    values = targets.flatten()
+    target_NK = values.to_numpy(zero_copy_only=False).reshape(len(labels), len(protocol.classes))
+    if values.null_count:
+        return int(np.argmax(values.is_null().to_numpy(zero_copy_only=False))) // target_NK.shape[1], "an empty number"
+    for wrong_N, rule in _rules(target_NK, protocol.task):
+        if wrong_N.any():
+            first = int(np.argmax(wrong_N))
+            return first, f"target {target_NK[first].tolist()} {rule}"
     return None
+
+
+def _rules(target_NK: np.ndarray, task: Task) -> Iterator[tuple[np.ndarray, str]]:
+    """Which targets break a rule, and the rule."""
+    if task == "affect":
+        yield np.isinf(target_NK).any(1), "is not finite"
+        yield np.isnan(target_NK).all(1), "says nothing: leave the label out"
+        return
+    yield ~np.isfinite(target_NK).all(1), "is not finite"
+    if task == "classes":
+        off_N = abs(target_NK.sum(1, dtype=np.float64) - 1) > 1e-4
+        yield (target_NK < 0).any(1) | off_N, "must be shares that add up to 1"
+    if task == "multi_label":
+        yield ~np.isin(target_NK, (0, 1)).all(1), "must be zeros and ones"
 
 
 def check_subjects(table: pa.Table, protocol: EvaluationProtocol) -> None:

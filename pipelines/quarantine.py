@@ -27,6 +27,9 @@ class Reason(StrEnum):
     timestamps = "timestamps"  # frames without increasing times
     format = "format"  # the frame size changes within the video
     no_face = "no_face"  # no face in any frame, where one is needed
+    key_points = "key_points"  # eyes, brows, nose or mouth lie outside the picture
+    too_small = "too_small"  # fewer pixels than asked for
+    duplicate = "duplicate"  # the same pixels or bytes as a sample that is kept
     too_large = "too_large"  # beyond the limits on bytes, pixels or seconds
     timeout = "timeout"  # decoding took longer than allowed
     missing = "missing"  # the object is gone

@@ -28,13 +28,12 @@ from pipelines.au_masks import AUMaskConfig
 from pipelines.clip_masks import ClipFace, clip_face, draw_clip_masks, no_face
 from pipelines.clips import ClipConfig, central_frame_indices, frame_indices
 from pipelines.decoders import Decoder
-from pipelines.frame_folder import FrameFolder
 from pipelines.masks import MaskConfig
 from pipelines.order import PADDING
-from pipelines.pictures import check_picture, cut_picture, face_span
+from pipelines.pictures import AnyCrop, check_picture, cut_picture, face_span
 from pipelines.randomness import Draw, generator
 from pipelines.transforms import Crop, CropConfig
-from pipelines.video import read_frames
+from pipelines.video import Images, read_frames
 
 if TYPE_CHECKING:
     from pipelines.face_tracks import FaceTrack
@@ -47,12 +46,15 @@ class Video(NamedTuple):
     uri: str
     size: int
     digest: str
-    """Of the bytes; empty where the catalog has none."""
+    """Of the bytes, of an image of its pixels; empty where the catalog has none."""
     frames: int
     """Decoded frames."""
     fps: float
     kind: str = "video"
-    """"video": a file; "frames": a folder of images."""
+    """"video": a file; "frames": a folder of images; "image": one."""
+    archive_offset: int = -1
+    """Where in its archive an image begins (pipelines.archives); -1: it is an object of its own."""
+    archive_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class SampleConfig:
     """Everything that decides what one sample looks like."""
 
     clip: ClipConfig = field(default_factory=ClipConfig)
-    crop: CropConfig | AlignConfig = field(default_factory=CropConfig)
+    crop: AnyCrop = field(default_factory=CropConfig)
     mask: MaskConfig | AUMaskConfig = field(default_factory=MaskConfig)
     region: Grid | None = None
     """Regions in which masks of action units show equally many tokens (LGI-Former); None: the clip as a whole. Plain
@@ -107,7 +109,7 @@ class SampleConfig:
 
 def read_sample(
     video: Video,
-    data: bytes | FrameFolder,
+    data: bytes | Images,
     config: SampleConfig,
     *,
     epoch: int,
@@ -136,7 +138,7 @@ def read_sample(
 
 def read_held_out_sample(
     video: Video,
-    data: bytes | FrameFolder,
+    data: bytes | Images,
     config: SampleConfig,
     *,
     out_THWC: np.ndarray,

@@ -18,15 +18,19 @@ from pipelines.decoders import Decoder, Source, decoder_errors, frame_reader, re
 from pipelines.frame_folder import FrameFolder
 from pipelines.probe import probe
 from pipelines.quarantine import Reason, SampleError
+from pipelines.still_image import StillImage
 
 if TYPE_CHECKING:
     import av
 
 logger = logging.getLogger(__name__)
 
+Images = FrameFolder | StillImage
+"""A video that is kept as images, or is a single one."""
+
 
 def read_frames(
-    data: Source | FrameFolder,
+    data: Source | Images,
     indices: Sequence[int] | np.ndarray,
     *,
     expect_frames: int | None = None,
@@ -35,12 +39,13 @@ def read_frames(
     """Frames at `indices` (counted as decoded, any order, repeats allowed), uint8 [T, H, W, 3], RGB, upright.
 
     `expect_frames` is the decoded count in the catalog; another count means another or a damaged file.
-    Raises SampleError with the reasons of `probe`, and changed; of a folder of images those of `FrameFolder.read`.
+    Raises SampleError with the reasons of `probe`, and changed; of images those of `FrameFolder.read` or
+    `StillImage.read`.
     """
     asked_T = np.asarray(indices, dtype=np.int64)
     if asked_T.ndim != 1 or not asked_T.size or asked_T.min() < 0:
         raise ValueError(f"indices {indices} must be a list of at least one frame number, none below 0")
-    if isinstance(data, FrameFolder):
+    if isinstance(data, Images):
         return data.read(asked_T)
     if np.all(asked_T[1:] > asked_T[:-1]):
         return _read_ascending(data, asked_T.tolist(), expect_frames, decoder)

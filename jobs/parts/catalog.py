@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
+
 from jobs.parts.pretrain_config import CorpusConfig
 from jobs.parts.synthetic_corpus import render
-from pipelines.catalog import Catalog, load, save
+from pipelines.catalog import IMAGE, OK, Catalog, load, save
 from pipelines.catalog_build import Built, build, read_exclusions
+from pipelines.image_cleaning import CleaningConfig
 from pipelines.storage import ObjectMissing, Storage, home
 
 logger = logging.getLogger(__name__)
@@ -19,14 +22,21 @@ _REMOTE_CPUS = 0.5  # per decoding task: two share a CPU, one of them waits for 
 
 
 def build_and_save(
-    corpus: str, root: str, *, output: str | None, previous: str | None, exclude: str | None
+    corpus: str,
+    root: str,
+    *,
+    output: str | None,
+    previous: str | None,
+    exclude: str | None,
+    cleaning: CleaningConfig,
 ) -> dict[str, Any]:
     """Builds the catalog and writes it to `output`, or under its fingerprint to the home. Returns what to report."""
     if previous or output:
         known = load(previous) if previous else _readable(output or "")
     else:
-        known = next((catalog for _, catalog in stored_catalogs(home(), corpus)), None)
-    built = _build(corpus, root, previous=known, exclude=exclude)
+        alike = (catalog for _, catalog in stored_catalogs(home(), corpus) if catalog.cleaning == cleaning)
+        known = next(alike, None)
+    built = _build(corpus, root, previous=known, exclude=exclude, cleaning=cleaning)
     for entry in built.unmatched_exclusions:
         logger.warning("exclusion %r matches no video; is it spelled as in the names below the root?", entry)
     uri = output or address(built.catalog, home())
@@ -44,24 +54,30 @@ def prepare_catalog(corpus: CorpusConfig, place: Storage) -> tuple[str, Catalog]
     return find_or_build(corpus.layout, root, place, exclude=corpus.exclude)
 
 
-def find_or_build(layout: str, root: str, place: Storage, *, exclude: str | None = None) -> tuple[str, Catalog]:
-    """The newest catalog in `place` of a corpus at `root` less what `exclude` lists, built there if there is none."""
-    known = find_catalog(layout, root, place, exclude=exclude)
+def find_or_build(
+    layout: str, root: str, place: Storage, *, exclude: str | None = None, cleaning: CleaningConfig | None = None
+) -> tuple[str, Catalog]:
+    """The newest catalog in `place` of a corpus at `root` less what `exclude` lists, its images cleaned so; built there
+    if there is none."""
+    known = find_catalog(layout, root, place, exclude=exclude, cleaning=cleaning)
     if known is not None:
         logger.info("catalog %s: %s", known[0], known[1].counts())
         return known
-    built = _build(layout, root, previous=None, exclude=exclude)
+    built = _build(layout, root, previous=None, exclude=exclude, cleaning=cleaning)
     uri = address(built.catalog, place)
     save(built.catalog, uri)
     logger.info("catalog %s: %s, built from %s", uri, built.catalog.counts(), root)
     return uri, built.catalog
 
 
-def find_catalog(layout: str, root: str, place: Storage, *, exclude: str | None = None) -> tuple[str, Catalog] | None:
-    """The newest catalog in `place` of a corpus at `root` less what `exclude` lists; None where there is none."""
-    exclusions = _exclusions(exclude)
+def find_catalog(
+    layout: str, root: str, place: Storage, *, exclude: str | None = None, cleaning: CleaningConfig | None = None
+) -> tuple[str, Catalog] | None:
+    """The newest catalog in `place` of a corpus at `root` less what `exclude` lists, its images cleaned so; None where
+    there is none."""
+    asked = _exclusions(exclude), cleaning or CleaningConfig()
     for uri, catalog in stored_catalogs(place, layout):
-        if Storage(catalog.root).uri == Storage(root).uri and tuple(catalog.exclusions) == exclusions:
+        if Storage(catalog.root).uri == Storage(root).uri and (catalog.exclusions, catalog.cleaning) == asked:
             return uri, catalog
     return None
 
@@ -73,10 +89,13 @@ def address(catalog: Catalog, place: Storage) -> str:
 
 def report(built: Built, uri: str) -> dict[str, Any]:
     counts = built.catalog.counts()
+    table = built.catalog.table
+    images = table.filter(pc.and_(pc.equal(table["kind"], IMAGE), pc.equal(table["status"], OK))).num_rows
     return {
         "catalog": uri,
         "fingerprint": built.catalog.fingerprint,
-        "videos": counts.pop("ok"),
+        "videos": counts.pop(OK) - images,
+        "images": images,
         "unusable": counts,
         "probed": built.probed,
         "reused": built.reused,
@@ -86,9 +105,11 @@ def report(built: Built, uri: str) -> dict[str, Any]:
     }
 
 
-def _build(layout: str, root: str, *, previous: Catalog | None, exclude: str | None) -> Built:
+def _build(
+    layout: str, root: str, *, previous: Catalog | None, exclude: str | None, cleaning: CleaningConfig | None
+) -> Built:
     cpus = 1.0 if Storage(root).is_local else _REMOTE_CPUS
-    return build(layout, root, previous=previous, exclusions=_exclusions(exclude), cpus=cpus)
+    return build(layout, root, previous=previous, exclusions=_exclusions(exclude), cleaning=cleaning, cpus=cpus)
 
 
 def _exclusions(path: str | None) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from jobs import build_catalog
 from pipelines.catalog import load
 from pipelines.storage import Storage
 from tests.pipelines import media
+from tests.pipelines.image_corpus import encoded, picture, zipped
 
 GOOD = media.video(12)
 
@@ -70,6 +71,25 @@ def test_a_named_output_is_written_and_reused_and_withdrawn_people_are_left_out(
     assert (second["catalog"], second["reused"], second["excluded"]) == (output, 1, 2)
     assert second["unmatched_exclusions"] == ["zoe"]
     assert load(output).table["uri"].to_pylist() == ["bert/1.mp4"]
+
+
+@pytest.mark.usefixtures("cluster")
+def test_images_are_cleaned_and_counted_by_reason_and_another_cleaning_looks_again(
+    run: Callable, tmp_path: Path
+) -> None:
+    images = {
+        f"aligned/train_{side:05d}_aligned.jpg": encoded(picture(1, height=side), ".jpg") for side in (20, 30, 40)
+    }
+    Storage(tmp_path / "raf").write("aligned.zip", zipped(images))
+    options = ("--corpus", "raf_db", "--clean.min-side")
+    first = run(*options, "30", root=str(tmp_path / "raf"))
+    assert (first["videos"], first["images"], first["unusable"]) == (0, 2, {"too_small": 1})
+    second = run(*options, "40", root=str(tmp_path / "raf"))
+    assert (second["images"], second["probed"], second["reused"]) == (1, 3, 0)
+    third = run(*options, "30", root=str(tmp_path / "raf"))
+    assert (third["fingerprint"], third["probed"], third["reused"]) == (first["fingerprint"], 0, 3)
+    with pytest.raises(SystemExit, match="error: cleaning has no effect on folder"):
+        run("--clean.min-side", "30")
 
 
 @pytest.mark.usefixtures("cluster")

@@ -66,6 +66,8 @@ def write_corpus(root: Path, number: int, *, split: str = "train") -> FakeCatalo
         "status": ["ok"] * number,
         "detail": [""] * number,
         "kind": ["video"] * number,
+        "archive_offset": np.full(number, -1),
+        "archive_bytes": np.zeros(number, np.int64),
     }
     return FakeCatalog(pa.table(columns), Storage(root))
 

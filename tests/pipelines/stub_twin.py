@@ -9,7 +9,9 @@ import pytest
 
 from pipelines import catalog_build
 from pipelines.catalog import Catalog
-from pipelines.catalog_build import build, probe_block
+from pipelines.catalog_build import build
+from pipelines.catalog_probe import probe_block, probed_schema
+from pipelines.image_cleaning import CleaningConfig
 from pipelines.storage import Storage
 from pipelines.synthetic.config import MeadConfig, TwinConfig
 from pipelines.synthetic.corpus import list_files, list_specs
@@ -38,9 +40,9 @@ def write_stub(place: Storage, config: TwinConfig | MeadConfig) -> None:
 def catalog_of(place: Storage, name: str) -> Catalog:
     """Its catalog, built in this process."""
 
-    def probe_here(pending: pa.Table, storage: Storage, *, cpus: float) -> list[pa.Table]:
-        return [probe_block(pending, storage).cast(catalog_build._probed_schema())]
+    def probe_here(pending: pa.Table, storage: Storage, cleaning: CleaningConfig, *, cpus: float) -> list[pa.Table]:
+        return [probe_block(pending, storage, cleaning).cast(probed_schema())]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(catalog_build, "_probe_all", probe_here)
+        patch.setattr(catalog_build, "probe_all", probe_here)
         return build(name, place.uri).catalog

@@ -89,6 +89,13 @@ def test_the_fingerprint_does_not_depend_on_where_they_are_kept_nor_on_messages(
     assert make_catalog(chunked, corpus="voxceleb2", root="/").fingerprint == catalog().fingerprint
 
 
+def test_the_fingerprint_of_unlabelled_videos_is_that_of_every_version() -> None:
+    assert catalog().fingerprint == "e056c8d9e89cae4fba5179142a1a7932bbf3b01a0ab088ee135e8ed15e0bac86"
+    bad = row(2, status="short_read", frames=0, fps=0.0, detail="cut")
+    accents = catalog(row(0), row(1, uri="dev/001 é.mp4"), bad, exclusions=("id00007",))
+    assert accents.fingerprint == "caa4ca34c8c755ff18b081ab70b56b87f38b1d60f173ff564cf147040f9c931a"
+
+
 def test_the_fingerprint_depends_on_corpus_and_exclusions() -> None:
     prints = {
         catalog().fingerprint,
@@ -204,6 +211,30 @@ def test_the_fingerprint_tells_labels_their_order_and_attributes() -> None:
         labelled(*moods((1, 0), (), (0, 1)), protocols=(other_order,)).fingerprint,
     }
     assert len(prints) == 4
+
+
+def test_what_is_not_known_of_several_tasks_stays_unknown(tmp_path: Path) -> None:
+    affect = EvaluationProtocol("single", "affect", ("expr/calm", "va/valence"), metric="affect")
+    several = moods((1, float("nan")), (), (float("nan"), -0.5), part="train")
+    written = labelled(*several, protocols=(affect,))
+    save(written, str(tmp_path / "c.parquet"))
+    read = load(str(tmp_path / "c.parquet"))
+    assert read.fingerprint == written.fingerprint and read.protocol("single") == affect
+    np.testing.assert_array_equal(label_rows(read.table["labels"], affect)[1], [[1, np.nan], [np.nan, -0.5]])
+    known = labelled(*moods((1, 0), (), (float("nan"), -0.5), part="train"), protocols=(affect,))
+    assert known.fingerprint != written.fingerprint
+
+
+def test_the_fingerprint_of_labels_depends_neither_on_chunks_nor_on_what_made_a_nan() -> None:
+    affect = EvaluationProtocol("single", "affect", ("expr/calm", "va/valence"), metric="affect")
+    other = np.frombuffer(np.array([0xFFC00001], np.uint32).tobytes(), np.float32)[0]
+    prints = set()
+    for nan in (np.float32("nan"), other):
+        rows = labelled(*moods((1, nan), (), (0, 1), part="train"), protocols=(affect,)).table
+        for pieces in ([rows], [rows.slice(0, 1), rows.slice(1)]):
+            one = make_catalog(pa.concat_tables(pieces), corpus="table", root="/data", protocols=(affect,))
+            prints.add(one.fingerprint)
+    assert len(prints) == 1
 
 
 @pytest.mark.parametrize(

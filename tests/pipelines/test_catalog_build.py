@@ -9,10 +9,13 @@ import pytest
 import ray
 
 from pipelines.catalog import Catalog
-from pipelines.catalog_build import Built, build, probe_block, read_exclusions
+from pipelines.catalog_build import Built, build, read_exclusions
+from pipelines.catalog_probe import probe_block
 from pipelines.frame_folder import probe_folder
+from pipelines.image_cleaning import CleaningConfig
 from pipelines.storage import AccessDenied, Storage, content_digest
 from tests.pipelines import media
+from tests.pipelines.image_corpus import encoded, picture, zipped
 
 GOOD = media.video(12)
 OTHER = media.video(20, seed=1)
@@ -142,9 +145,11 @@ def test_any_folder_of_videos_is_a_corpus(tmp_path: Path) -> None:
 def test_a_file_that_vanishes_or_grows_after_the_listing_is_named(corpus: Storage) -> None:
     names = ["dev/mp4/id00001/aaa/00001.mp4", "dev/mp4/id00001/aaa/00002.mp4"]
     block = pa.table({"uri": names, "kind": ["video"] * 2, "size": [len(GOOD), len(OTHER)], "position": [4, 9]})
+    for name, values in {"archive_offset": [-1, -1], "archive_bytes": [0, 0]}.items():
+        block = block.append_column(name, pa.array(values))
     corpus.remove(names[0])
     corpus.write(names[1], OTHER + b"more")
-    found = probe_block(block, corpus)
+    found = probe_block(block, corpus, CleaningConfig())
     assert found["status"].to_pylist() == ["missing", "changed"]
     assert found["position"].to_pylist() == [4, 9]
 
@@ -230,3 +235,17 @@ def test_a_person_whom_only_the_list_of_labels_knows_can_withdraw(folders: Stora
     assert (built.excluded, built.probed, built.unmatched_exclusions) == (2, 5, ())
     assert built.catalog.exclusions == ("p1",)
     assert built.catalog.table["sample_id"].to_pylist() == list(range(5))
+
+
+def test_images_of_an_archive_have_the_same_catalog_on_a_disk_and_in_a_bucket(tmp_path: Path, s3_bucket: str) -> None:
+    images = {f"train_{number:05d}": encoded(picture(number, height=20 + number), ".jpg") for number in range(9)}
+    files = {f"aligned/{name}_aligned.jpg": content for name, content in images.items()}
+    packed, cleaning, found = {"basic/Image/aligned.zip": zipped(files)}, CleaningConfig(min_side=25), []
+    for place in (Storage(tmp_path), Storage(s3_bucket).child("raf")):
+        fill(place, packed)
+        built = build("raf_db", place.uri, cleaning=cleaning)
+        assert (built.probed, built.catalog.counts()) == (9, {"ok": 4, "too_small": 5})
+        again = build("raf_db", place.uri, previous=built.catalog, cleaning=cleaning)
+        assert (again.probed, again.reused) == (0, 9)
+        found.append(built.catalog)
+    assert found[0].fingerprint == found[1].fingerprint

@@ -32,4 +32,4 @@ def test_values_that_could_make_two_streams_coincide_are_refused(fields):
 def test_the_streams_stay_what_they_were():
     """Golden numbers: a change here changes the data of every run that is resumed."""
     values = [int(generator(draw, seed=7, epoch=1, sample_id=5, repeat=0).integers(1000)) for draw in Draw]
-    assert values == [790, 264, 316, 234, 873, 254, 639, 687, 683]
+    assert values == [790, 264, 316, 234, 873, 254, 639, 687, 683, 115, 982]
