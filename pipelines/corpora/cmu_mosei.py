@@ -27,7 +27,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipelines.corpora.layout import check_once
-from pipelines.corpora.lists import read_csv, set_splits, unique
+from pipelines.corpora.lists import read_csv, replaced, unique
 from pipelines.corpora.registry import Labelled, Labels
 from pipelines.labels import EvaluationProtocol, Label, check_files, check_subjects, with_labels
 
@@ -69,7 +69,7 @@ def label(table: pa.Table, storage: Storage, withdrawn: Collection[str]) -> Labe
     check_files(rows.keys(), table, withdrawn, source=LABELS)
     found = [rows.get(uri) for uri in table["uri"].to_pylist()]
     labels = [[Label(EMOTIONS.name, row.target, row.part)] if row else [] for row in found]
-    labelled = set_splits(with_labels(table, labels), [row.part if row else "all" for row in found])
+    labelled = replaced(with_labels(table, labels), split=[row.part if row else "all" for row in found])
     check_subjects(labelled, EMOTIONS)
     return Labelled(labelled, (EMOTIONS,))
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.corpora.clip_names import parse_clip
 from pipelines.corpora.layout import check_once
-from pipelines.corpora.lists import Assigned, class_target, merge_parts, read_pairs, set_splits
+from pipelines.corpora.lists import Assigned, class_target, merge_parts, read_pairs, replaced
 from pipelines.corpora.registry import Labelled, Labels
 from pipelines.labels import EvaluationProtocol, Label, check_files, listed, with_labels
 
@@ -59,7 +59,7 @@ def label(table: pa.Table, storage: Storage, withdrawn: Collection[str]) -> Labe
     labels = [_labels(clips[name]) if name in clips else [] for name in names]
     labelled = with_labels(table, labels, [{"scene": name.split("/")[0]} for name in names])
     splits = [clips[name].part if name in clips else "all" for name in names]
-    return Labelled(set_splits(labelled, splits), (ALL_SCENES,))
+    return Labelled(replaced(labelled, split=splits), (ALL_SCENES,))
 
 
 def _labels(found: Assigned) -> list[Label]:

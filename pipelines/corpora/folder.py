@@ -32,9 +32,9 @@ def parse(name: str) -> Labels | None:
     return Labels(split_of(subject), subject, video)
 
 
-def split_of(subject: str) -> str:
+def split_of(subject: str, *, held_out: float = HELD_OUT_SHARE) -> str:
     """The split of a subject as far as its name alone decides it."""
-    return "test" if _position(subject) < HELD_OUT_SHARE else "dev"
+    return "test" if _position(subject) < held_out else "dev"
 
 
 def settle(table: pa.Table) -> pa.Table:

@@ -28,7 +28,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipelines.corpora.layout import check_once
-from pipelines.corpora.lists import read_csv, set_splits, unique
+from pipelines.corpora.lists import read_csv, replaced, unique
 from pipelines.corpora.registry import Labelled, Labels
 from pipelines.labels import FIXED_PARTS, EvaluationProtocol, Label, check_files, check_subjects, with_labels
 
@@ -72,7 +72,7 @@ def label(table: pa.Table, storage: Storage, withdrawn: Collection[str]) -> Labe
     found = [rows.get(uri) for uri in uris]
     labels = [list(_labels(row)) if row else [] for row in found]
     attributes = [_attributes(uri, row) for uri, row in zip(uris, found, strict=True)]
-    labelled = set_splits(with_labels(table, labels, attributes), [row.part if row else "all" for row in found])
+    labelled = replaced(with_labels(table, labels, attributes), split=[row.part if row else "all" for row in found])
     check_subjects(labelled, MULTI)
     return Labelled(labelled, (SINGLE, MULTI))
 

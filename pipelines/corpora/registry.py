@@ -12,10 +12,14 @@ if TYPE_CHECKING:
     from pipelines.labels import EvaluationProtocol
     from pipelines.storage import Storage
 
-LabelledName = Literal[
+LabelledVideoName = Literal[
     "dfew", "ferv39k", "mafw", "crema_d", "ravdess", "enterface05", "mfa", "cmu_mosei", "mead", "table"
 ]
-CorpusName = Literal["voxceleb2", "folder", LabelledName]
+LabelledImageName = Literal["affectnet", "raf_db", "fer2013", "fer_plus"]
+LabelledName = Literal[LabelledVideoName, LabelledImageName, "aff_wild2"]
+ImageName = Literal["affectnet", "casia_webface", "celeba", "imdb_wiki", "raf_db", "fer2013", "fer_plus"]
+"""Corpora of single images: each is a row of its own. They may lie in archives (READS_ARCHIVES in their modules)."""
+CorpusName = Literal["voxceleb2", "folder", LabelledName, ImageName]
 
 
 class Labels(NamedTuple):
@@ -53,7 +57,7 @@ class Corpus(Protocol):
 
 
 class LabelledCorpus(Corpus, Protocol):
-    """A corpus with something to predict."""
+    """A corpus with something to predict, or with lists that tell its people and splits."""
 
     def label(self, table: pa.Table, storage: Storage, withdrawn: Collection[str]) -> Labelled:
         """The settled table with its labels (pipelines.labels.with_labels), read from names and from the lists that
@@ -74,8 +78,9 @@ def find(name: str) -> Corpus:
 
 
 def find_labelled(name: str) -> LabelledCorpus | None:
-    """The corpus where it has labels, else None."""
-    return cast(LabelledCorpus, find(name)) if name in names(LabelledName) else None
+    """The corpus where it has labels or lists of people, else None."""
+    corpus = find(name)
+    return cast(LabelledCorpus, corpus) if hasattr(corpus, "label") else None
 
 
 def names(of: object) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pipelines.corpora import folder
 from pipelines.corpora.layout import place_of
-from pipelines.corpora.lists import read_text
+from pipelines.corpora.lists import read_text, replaced
 from pipelines.corpora.registry import Labelled, Labels
 from pipelines.corpora.table_file import LabelFile, Line, read_label_file
 from pipelines.frame_folder import is_image
@@ -104,18 +104,9 @@ def label(table: pa.Table, storage: Storage, withdrawn: Collection[str]) -> Labe
         attributes.append({name: value for name, value in cells.items() if value and name not in known})
         subjects.append(cells.get("subject", row["subject"]))
         splits.append(cells.get("split", row["split"]))
-    labelled = with_labels(_replaced(table, subject=subjects, split=splits), labels, attributes)
+    labelled = with_labels(replaced(table, subject=subjects, split=splits), labels, attributes)
     check_subjects(labelled, protocol)
     return Labelled(labelled, (protocol,))
-
-
-def _replaced(table: pa.Table, **columns: Sequence[str]) -> pa.Table:
-    import pyarrow as pa
-
-    for name, values in columns.items():
-        field = table.schema.field(name)
-        table = table.set_column(table.schema.get_field_index(name), field, pa.array(values, field.type))
-    return table
 
 
 def _by_path(file: LabelFile) -> dict[str, Line]:

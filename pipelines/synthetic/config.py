@@ -7,6 +7,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
+from pipelines.corpora.registry import ImageName
+
 SYNTHETIC_VERSION = 1
 """Raised whenever the same config would give other pictures or other truth."""
 FPS = 25
@@ -109,6 +111,64 @@ class TwinConfig:
         return _fingerprint({"layout": "twin", "version": SYNTHETIC_VERSION, **asdict(self)})
 
 
+@dataclass(frozen=True)
+class ImageTwinConfig:
+    """A miniature of a corpus of face images in its official layout, of procedural faces. The default renders within
+    ten seconds on one core."""
+
+    corpus: ImageName = "affectnet"
+    images: int = 96
+    """Eight of each person, of RAF-DB seven: one of each of its emotions. CASIA-WebFace has three bad files more."""
+    size: int = 112
+    """Height in pixels, and width but for CelebA, whose images are upright. FER2013 and FER+ have 48 pixels."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.corpus not in get_args(ImageName):
+            raise ValueError(f"corpus={self.corpus!r} has no images; there are: {', '.join(get_args(ImageName))}")
+        if not 16 <= self.images <= 20_000:
+            raise ValueError(f"images={self.images} must lie in 16..20000")
+        if self.corpus in ("fer2013", "fer_plus") and self.size != type(self).size:
+            raise ValueError(f"size={self.size} has no effect on {self.corpus}, whose images have 48 pixels; leave it")
+        _check_picture(self, largest=480)
+
+    @property
+    def fingerprint(self) -> str:
+        """As SyntheticConfig's."""
+        return _fingerprint({"layout": "images", "version": SYNTHETIC_VERSION, **asdict(self)})
+
+
+@dataclass(frozen=True)
+class AffWild2Config:
+    """A miniature of Aff-Wild2: videos of people who talk and change their expression, annotated frame by frame. The
+    default renders within half a minute on two cores."""
+
+    videos: int = 24
+    """Each of another person. The last two are the halves of one recording."""
+    seconds: float = 5.0
+    """How long every video lasts, at 25 frames a second; about 1.7 of them for an expression."""
+    size: int = 112
+    """Height and width of the faces in pixels."""
+    audio: Literal["emotional", "neutral"] = "emotional"
+    """Whether the way people speak follows their expression, or is drawn without knowledge of it. Pictures and labels
+    are the same."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 12 <= self.videos <= 999:
+            raise ValueError(f"videos={self.videos} must lie in 12..999: fewer do not fill the parts and five folds")
+        if not 2 <= self.seconds <= 600:
+            raise ValueError(f"seconds={self.seconds} must lie in 2..600")
+        if self.audio not in ("emotional", "neutral"):
+            raise ValueError(f"audio={self.audio!r} must be emotional or neutral")
+        _check_picture(self, largest=480)
+
+    @property
+    def fingerprint(self) -> str:
+        """As SyntheticConfig's."""
+        return _fingerprint({"layout": "aff_wild2", "version": SYNTHETIC_VERSION, **asdict(self)})
+
+
 def _check_clips(config: SyntheticConfig | MeadConfig, *, most_seconds: float) -> None:
     if not _FEWEST_SECONDS <= config.min_seconds <= config.max_seconds <= most_seconds:
         raise ValueError(
@@ -117,7 +177,9 @@ def _check_clips(config: SyntheticConfig | MeadConfig, *, most_seconds: float) -
         )
 
 
-def _check_picture(config: SyntheticConfig | MeadConfig | TwinConfig, *, largest: int) -> None:
+def _check_picture(
+    config: SyntheticConfig | MeadConfig | TwinConfig | ImageTwinConfig | AffWild2Config, *, largest: int
+) -> None:
     if not 64 <= config.size <= largest or config.size % 2:
         raise ValueError(f"size={config.size} must be even and lie in 64..{largest}")
     if not 0 <= config.seed < 2**32:

@@ -14,11 +14,11 @@ from pipelines.corpora.mead import VIEWS
 from pipelines.synthetic.camera import Camera
 from pipelines.synthetic.clip_rendering import FACE_SHARE
 from pipelines.synthetic.config import MeadConfig
-from pipelines.synthetic.expressions import EMOTIONS, au_index
+from pipelines.synthetic.expressions import EMOTIONS
 from pipelines.synthetic.figure import build_figure
 from pipelines.synthetic.identity import draw_identity
 from pipelines.synthetic.mead import list_takes, performance_of, view_renderer
-from pipelines.synthetic.performance import Performance, draw_performance
+from pipelines.synthetic.performance import draw_performance
 from pipelines.synthetic.renderer import Renderer
 from pipelines.synthetic.scene import draw_scene
 
@@ -38,7 +38,7 @@ def draw_contact_sheet(*, seed: int = 0, people: int = 5, width: int = 1200, lev
         for column in range(len(EMOTIONS)):
             key = np.random.SeedSequence((seed, row, column))
             performance = draw_performance(key, EMOTIONS[column], level, frames=75, talking=False)
-            frame = _apex(performance)
+            frame = performance.apex
             picture, _ = renderer.render(performance.pose(frame))
             _fill(sheet, row, column, picture)
             _label(sheet, row, column, _caption(performance.intensity_T18[frame]), cell=cell)
@@ -52,7 +52,7 @@ def draw_camera_sheet(*, seed: int = 0, people: int = 5, width: int = 1190) -> n
     sheet = _blank([view.replace("_", " ") for view in VIEWS], people, cell)
     for row, take in enumerate(list_takes(MeadConfig(actors=people, takes_per_actor=1, seed=seed))):
         performance = performance_of(take)
-        frame = _apex(performance)
+        frame = performance.apex
         caption = f"{take.subject}: {take.emotion}, level {take.level}, {_caption(performance.intensity_T18[frame])}"
         for column, view in enumerate(VIEWS):
             picture, _ = view_renderer(replace(take, size=cell), view).render(performance.pose(frame))
@@ -74,12 +74,6 @@ def contact_sheet(
     parameters = [cv2.IMWRITE_JPEG_QUALITY, quality] if image_format != "png" else [cv2.IMWRITE_PNG_COMPRESSION, 9]
     _, encoded = cv2.imencode(f".{image_format}", draw(**options)[..., ::-1], parameters)
     return encoded.tobytes()
-
-
-def _apex(performance: Performance) -> int:
-    """Frame of the strongest expression with open eyes."""
-    expression_T = np.delete(performance.intensity_T18, au_index(45), axis=1).sum(1)
-    return int(np.where(performance.intensity_T18[:, au_index(45)] < 0.2, expression_T, -1).argmax())
 
 
 def _caption(intensity_18: np.ndarray) -> str:

@@ -3,9 +3,11 @@
     {dev,test}/mp4/idNNNNN/<video>/NNNNN.mp4             224x224, 25 fps, H.264
     <actor>/video/<view>/<emotion>/level_<k>/<NNN>.mp4   the same
     <as in pipelines.synthetic.twin_layouts>             folders of images or videos, lists of labels
-    annotations/<the video's path>.csv                   68 landmarks and action units, OpenFace 2 columns
+    <as in pipelines.synthetic.aff_wild2>                recordings with sound, faces as images, labels of every frame
+    <as in pipelines.synthetic.image_layouts>            images, some in archives, and lists of labels
+    annotations/<the video's path>.csv                   68 landmarks and action units, OpenFace 2 columns; of videos
     corpus.json                                          the config; written first
-    manifest.json                                        every video with its emotion; written last
+    manifest.json                                        every video or image with its emotion; written last
 
 Everything about a video is a pure function of its config and its path.
 """
@@ -23,9 +25,16 @@ from typing import Protocol
 from pipelines.progress import progress
 from pipelines.storage import Storage
 from pipelines.synthetic.clip_specs import annotation_path, list_clips
-from pipelines.synthetic.config import SYNTHETIC_VERSION, MeadConfig, SyntheticConfig, TwinConfig
+from pipelines.synthetic.config import (
+    SYNTHETIC_VERSION,
+    AffWild2Config,
+    ImageTwinConfig,
+    MeadConfig,
+    SyntheticConfig,
+    TwinConfig,
+)
 
-Config = SyntheticConfig | MeadConfig | TwinConfig
+Config = SyntheticConfig | MeadConfig | TwinConfig | ImageTwinConfig | AffWild2Config
 CORPUS_FILE, MANIFEST_FILE = "corpus.json", "manifest.json"
 TASK_ATTEMPTS = 3
 
@@ -45,19 +54,28 @@ class Spec(Protocol):
         """Of the manifest."""
         ...
 
-    def render(self, paths: list[str]) -> Iterable[tuple[str, bytes | dict[str, bytes], bytes]]:
-        """Path, video and annotation of each; images by their paths, in their order, where a folder is the video."""
+    def render(self, paths: list[str]) -> Iterable[tuple[str, bytes | dict[str, bytes], bytes | None]]:
+        """Path, video and annotation of each; images by their paths, in their order, where a folder is the video. An
+        image of its own, or an archive of such, has no annotation."""
         ...
 
 
 def list_specs(config: Config) -> Sequence[Spec]:
-    """What is rendered at once: a clip, or a take with all its views. Those of a person follow each other."""
+    """What is rendered at once: a clip, a take with all its views, images. Those of a person follow each other."""
     if isinstance(config, SyntheticConfig):
         return list_clips(config)
     if isinstance(config, TwinConfig):
         from pipelines.synthetic.twins import list_twins
 
         return list_twins(config)
+    if isinstance(config, ImageTwinConfig):
+        from pipelines.synthetic.image_twins import list_image_twins
+
+        return list_image_twins(config)
+    if isinstance(config, AffWild2Config):
+        from pipelines.synthetic.aff_wild2 import list_recordings
+
+        return list_recordings(config)
     from pipelines.synthetic.mead import list_takes
 
     return list_takes(config)
@@ -65,11 +83,19 @@ def list_specs(config: Config) -> Sequence[Spec]:
 
 def list_files(config: Config) -> dict[str, bytes]:
     """The lists of labels that come with a corpus, by name."""
-    if not isinstance(config, TwinConfig):
-        return {}
-    from pipelines.synthetic.twins import twin_files
+    if isinstance(config, TwinConfig):
+        from pipelines.synthetic.twins import twin_files
 
-    return twin_files(config)
+        return twin_files(config)
+    if isinstance(config, ImageTwinConfig):
+        from pipelines.synthetic.image_layouts import image_files
+
+        return image_files(config)
+    if isinstance(config, AffWild2Config):
+        from pipelines.synthetic.aff_wild2 import aff_wild2_files
+
+        return aff_wild2_files(config)
+    return {}
 
 
 def ensure_corpus(parent: Storage, config: Config, *, num_workers: int | None = None) -> Storage:
@@ -115,7 +141,8 @@ def render_missing(storage: Storage, specs: Sequence[Spec], on_spec: Callable[[i
     for spec in specs:
         missing = [path for path in spec.paths if not storage.exists(path)]
         for path, video, annotation in spec.render(missing):
-            storage.write(annotation_path(path), annotation)
+            if annotation is not None:
+                storage.write(annotation_path(path), annotation)
             files = {path: video} if isinstance(video, bytes) else video
             for name, content in files.items():
                 storage.write(name, content)

@@ -68,10 +68,9 @@ def drift(rng: np.random.Generator, seconds_T: np.ndarray, slowest: float, faste
 
 
 def expression_track(
-    rng: np.random.Generator, emotion: str, level: int, seconds_T: np.ndarray
+    rng: np.random.Generator, prototype: Prototype, level: int, seconds_T: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Intensities float [T,18] of the emotion alone, and the share of each unit on the two halves, float [2,18]."""
-    prototype = PROTOTYPES[emotion]
     peak = rng.uniform(*LEVEL_INTENSITY[level])
     duration = float(seconds_T[-1])
     onset = rng.uniform(0.0, 0.15) * duration

@@ -12,6 +12,7 @@ import numpy as np
 from pipelines.action_units import ACTION_UNITS
 from pipelines.synthetic.expressions import (
     MAX_INTENSITY,
+    PROTOTYPES,
     au_index,
     bump,
     drift,
@@ -58,6 +59,13 @@ class Performance:
     def intensity_T18(self) -> np.ndarray:
         """Intensity as a coder would score it: the stronger half counts."""
         return np.minimum(self.intensity_T218.max(1), MAX_INTENSITY)
+
+    @property
+    def apex(self) -> int:
+        """Frame of the strongest expression with open eyes."""
+        lids = au_index(45)
+        expression_T = np.delete(self.intensity_T18, lids, axis=1).sum(1)
+        return int(np.where(self.intensity_T18[:, lids] < 0.2, expression_T, -1).argmax())
 
     def pose(self, frame: int) -> Pose:
         yaw, pitch, roll = (float(a) for a in self.angles_T3[frame])
@@ -151,6 +159,16 @@ def _gaze(rng: np.random.Generator, seconds_T: np.ndarray, angles_T3: np.ndarray
     return np.clip(target - 0.85 * angles_T3[:, :2], (-24, -14), (24, 14))
 
 
+def overlay(felt_T18: np.ndarray, halves: np.ndarray, others_T18: np.ndarray) -> np.ndarray:
+    """Intensities [T,2,18] of both halves of a face: of an emotion, whose share on the halves [2,18] or [T,2,18] may
+    differ, and of all else the face does."""
+    # Two causes of one movement add up, but never beyond the strongest.
+    both = felt_T18 + others_T18 - felt_T18 * np.minimum(others_T18, MAX_INTENSITY) / MAX_INTENSITY
+    felt_share = felt_T18 / np.maximum(felt_T18 + others_T18, 1e-9)
+    halves_T218 = 1 + felt_share[:, None] * (halves - 1)
+    return np.clip(both[:, None] * halves_T218, 0, MAX_INTENSITY)
+
+
 def draw_performance(
     seed: np.random.SeedSequence, emotion: str, level: int, *, frames: int, fps: float = 25.0, talking: bool = True
 ) -> Performance:
@@ -162,20 +180,16 @@ def draw_performance(
         raise ValueError(f"frames={frames}: a performance needs at least 2")
     streams = [np.random.Generator(np.random.PCG64(child)) for child in seed.spawn(6)]
     seconds_T = np.arange(frames) / fps
-    felt_T18, halves_218 = expression_track(streams[0], emotion, level, seconds_T)
+    felt_T18, halves_218 = expression_track(streams[0], PROTOTYPES[emotion], level, seconds_T)
     others_T18 = _habits(streams[1], seconds_T)
     if talking:
         others_T18 = others_T18 + _speech(streams[2], seconds_T)
-    # Two causes of one movement add up, but never beyond the strongest.
-    both = felt_T18 + others_T18 - felt_T18 * np.minimum(others_T18, MAX_INTENSITY) / MAX_INTENSITY
-    both[:, au_index(45)] = _blinks(streams[3], seconds_T)
-    felt_share = felt_T18 / np.maximum(felt_T18 + others_T18, 1e-9)
-    halves_T218 = 1 + felt_share[:, None] * (halves_218 - 1)
+    others_T18[:, au_index(45)] = _blinks(streams[3], seconds_T)
     angles_T3 = _head(streams[4], seconds_T)
     sway_T2 = np.stack([drift(streams[4], seconds_T, 0.1, 0.8) for _ in range(2)], 1)
     return Performance(
         fps=fps,
-        intensity_T218=np.clip(both[:, None] * halves_T218, 0, MAX_INTENSITY),
+        intensity_T218=overlay(felt_T18, halves_218, others_T18),
         angles_T3=angles_T3,
         gaze_T2=_gaze(streams[5], seconds_T, angles_T3),
         shift_T2=sway_T2 * (0.035, 0.025),

@@ -148,11 +148,11 @@ def _render(spec: TwinSpec) -> tuple[bytes | dict[str, bytes], bytes]:
     for path, posed in zip(spec.images, posed_T, strict=True):
         picture, points = renderer.draw(posed)
         landmarks.append(points)
-        images[path] = _encode(path, picture)
+        images[path] = encode_image(path, picture)
     return images, truth(renderer.camera, performance, landmarks)
 
 
-def _encode(path: str, picture_HWC: np.ndarray) -> bytes:
+def encode_image(path: str, picture_HWC: np.ndarray) -> bytes:
     """In the format that the name of the file says."""
     suffix = PurePosixPath(path).suffix
     _, encoded = cv2.imencode(suffix, picture_HWC[..., ::-1], _JPEG if suffix == ".jpg" else ())

@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from pipelines.corpora.registry import Labelled, LabelledName, find_labelled
+from pipelines.corpora.registry import Labelled, LabelledVideoName, find_labelled
 from pipelines.frame_folder import FrameFolder, probe_folder
 from pipelines.labels import attribute_values, check_labels, label_rows
 from pipelines.openface import read_csv
@@ -72,8 +72,8 @@ def read_as_corpus(config: TwinConfig, folder: Path) -> Labelled:
     return module.label(table, storage, ())
 
 
-def test_every_labelled_corpus_has_a_twin_and_mead_has_its_own() -> None:
-    assert {*TWINS, "mead"} == set(get_args(LabelledName))
+def test_every_labelled_corpus_of_videos_has_a_twin_and_mead_has_its_own() -> None:
+    assert {*TWINS, "mead"} == set(get_args(LabelledVideoName))
 
 
 @pytest.mark.parametrize("name", TWINS)

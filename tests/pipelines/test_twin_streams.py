@@ -1,4 +1,4 @@
-"""Every protocol of every labelled corpus, from the names of its twin to a training batch and test clips."""
+"""Every protocol of every labelled corpus of videos, from the names of its twin to a training batch and test clips."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from models.tokens import LABELLED_BATCH, ClipGeometry, check_batch
 from pipelines.augmentation import AugmentationConfig
 from pipelines.catalog import OK, load, save
 from pipelines.clips import ClipConfig
-from pipelines.corpora.registry import LabelledName
+from pipelines.corpora.registry import LabelledVideoName
 from pipelines.labelled_reader import LabelledBatchReader, read_test_batch
 from pipelines.labelled_sample import LabelledSampleConfig
 from pipelines.labelled_stream import LabelledStreamConfig, build_stream, chosen_videos
@@ -28,8 +28,8 @@ SAMPLE = LabelledSampleConfig(
 )
 
 
-@pytest.mark.parametrize("name", get_args(LabelledName))
-def test_every_protocol_trains_on_what_it_does_not_test(name: LabelledName, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", get_args(LabelledVideoName))
+def test_every_protocol_trains_on_what_it_does_not_test(name: LabelledVideoName, tmp_path: Path) -> None:
     storage = Storage(tmp_path / "twin")
     write_stub(storage, twin_of(name))
     catalog, uri = catalog_of(storage, name), str(tmp_path / "catalog.parquet")
