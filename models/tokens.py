@@ -1,8 +1,8 @@
 """Clip geometry and the batch contract: what data and models must agree on. Free of torch.
 
 Shape letters used across the project: B batch, R repeats of a clip (masks or augmentations), T frames, H height,
-W width, C channels, N tokens, V visible tokens, D width of a token, K values of a cube (tubelet x patch x patch x
-channels) or of a target.
+W width, C channels, N tokens, V visible tokens, D width of a token or of a frame's features, K values of a cube
+(tubelet x patch x patch x channels) or of a target.
 Tokens are numbered row-major over the grid (time, row, column).
 """
 
@@ -111,6 +111,27 @@ class LabelledBatch(TypedDict):
 LABELLED_BATCH: dict[str, tuple[str, str]] = {
     "clip_BRTHWC": ("uint8", "BRTHWC"),
     "target_BK": ("float32", "BK"),
+    "sample_id_B": ("int64", "B"),
+    "rejected_B": ("str", "B"),
+}
+
+
+class SequenceBatch(TypedDict):
+    """A micro-batch of windows of videos: the features of each frame and what is to be predicted of it."""
+
+    feature_BTD: Any  # float32, the sets of features side by side, in the order of the config; zero in rejected rows
+    present_BT: Any  # bool; False: the frame had no features of its own, they are filled from others or zero
+    valid_BT: Any  # bool; False: padding beyond the video
+    target_BTK: Any  # float32, one number per class; NaN: no label
+    sample_id_B: Any  # int64, as in PretrainingBatch
+    rejected_B: Any  # str, as in PretrainingBatch
+
+
+SEQUENCE_BATCH: dict[str, tuple[str, str]] = {
+    "feature_BTD": ("float32", "BTD"),
+    "present_BT": ("bool", "BT"),
+    "valid_BT": ("bool", "BT"),
+    "target_BTK": ("float32", "BTK"),
     "sample_id_B": ("int64", "B"),
     "rejected_B": ("str", "B"),
 }
