@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -31,15 +31,18 @@ class WorkerPool:
     """How many processes work, and what Ray reserves for each."""
 
     num_workers: int | None = None
-    """None: as many as the CPUs of the cluster allow."""
+    """None: as many as the CPUs and GPUs of the cluster allow."""
     cpus_per_worker: float = 1.0
     memory_per_worker_mb: int = 1024
+    gpus_per_worker: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("num_workers", "cpus_per_worker", "memory_per_worker_mb"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"{name}={value} must be positive")
+        if self.gpus_per_worker < 0:
+            raise ValueError(f"gpus_per_worker={self.gpus_per_worker} must be at least 0")
 
 
 class UnitActor:
@@ -76,9 +79,10 @@ def map_units(
     import ray
     from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 
-    cpus = ray.cluster_resources().get("CPU", 1)
-    num_workers = min(len(units), pool.num_workers or max(1, int(cpus / pool.cpus_per_worker)))
+    num_workers = min(len(units), pool.num_workers or most_workers(pool, ray.cluster_resources()))
     options: dict[str, Any] = {"num_cpus": pool.cpus_per_worker, "memory": pool.memory_per_worker_mb * 2**20}
+    if pool.gpus_per_worker:
+        options["num_gpus"] = pool.gpus_per_worker
     if isinstance(work, type):
         options |= {
             "fn_constructor_kwargs": {"work": work, "arguments": arguments},
@@ -108,6 +112,12 @@ def map_units(
                 kind, text = json.loads(error)
                 raise _EXPECTED[kind](text)
             yield json.loads(unit), json.loads(answer)
+
+
+def most_workers(pool: WorkerPool, resources: Mapping[str, float]) -> int:
+    """How many a cluster with these resources runs at once, at least one."""
+    asked = {"CPU": pool.cpus_per_worker, "GPU": pool.gpus_per_worker}
+    return max(1, min(int(resources.get(kind, 1) / share) for kind, share in asked.items() if share))
 
 
 def _answer(block: dict[str, np.ndarray], work: Callable[[Any], Any]) -> dict[str, list[str]]:

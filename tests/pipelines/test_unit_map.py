@@ -7,7 +7,7 @@ import pytest
 import ray
 
 from pipelines.storage import AccessDenied, ObjectMissing, StorageError, StorageUnavailable
-from pipelines.unit_map import WorkerPool, map_units
+from pipelines.unit_map import WorkerPool, map_units, most_workers
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -75,3 +75,13 @@ def test_a_pool_without_resources_is_refused() -> None:
     for name in ("num_workers", "cpus_per_worker", "memory_per_worker_mb"):
         with pytest.raises(ValueError, match=f"{name}=0 must be positive"):
             WorkerPool(**{name: 0})
+
+
+def test_a_pool_is_as_large_as_the_scarcer_of_its_resources_allows() -> None:
+    resources = {"CPU": 16.0, "GPU": 2.0}
+    assert most_workers(WorkerPool(), resources) == 16
+    assert most_workers(WorkerPool(gpus_per_worker=1.0), resources) == 2
+    assert most_workers(WorkerPool(gpus_per_worker=0.5, cpus_per_worker=8.0), resources) == 2
+    assert most_workers(WorkerPool(cpus_per_worker=4.0), {"CPU": 1.0}) == 1
+    with pytest.raises(ValueError, match="gpus_per_worker=-1"):
+        WorkerPool(gpus_per_worker=-1.0)
