@@ -1,8 +1,9 @@
 """Tables of the papers as data (jobs/recipes/published/PAPER.csv), to be set beside what is measured.
 
-A line is a cell: table, row, column, unit (%, M or G), the value as it is printed (none where the paper has none, so
-that what is measured has a place), and a note where the cell is doubtful or needs one. A line without a row is a remark
-on a whole column, one without both on the whole table. Of other people's methods the tables hold the best.
+A line is a cell: table, row, column, unit, the value as it is printed (none where the paper has none, so that what is
+measured has a place), and a note where the cell is doubtful or needs one. A line without a row is a remark on a whole
+column, one without both on the whole table. Of other people's methods the tables of MAE-DFER and MAURA hold the best,
+those of the three ABAW systems all.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Literal, get_args
 
-Paper = Literal["mae_dfer", "maura"]
+Paper = Literal["mae_dfer", "maura", "netease_abaw5", "ctyunai_abaw6", "emotic_mae"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class PublishedCell:
     printed: str
     """As the paper prints it; "" where it has no value."""
     unit: str
-    """%, M (millions of parameters) or G (GFLOPs, a multiply-add is one)."""
+    """%, M (millions of parameters), G (GFLOPs, a multiply-add is one), # (a rank); "" of a CCC, and of scores that are
+    printed as shares of 1."""
     note: str
 
     @property
