@@ -20,7 +20,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from cluster.config import EngineConfig, OptimizerConfig
-from cluster.protocols import BatchPlan
+from cluster.protocols import BatchPlan, GlobalLoss
 
 ParameterState = dict[str, Tensor]
 """One parameter (or buffer): float32 {"weight", "exp_avg", "exp_avg_sq"}, only "weight" where it is not trained."""
@@ -55,7 +55,10 @@ class Engine:
         self.updates = 0
         """Updates applied so far, AdamW's own count."""
         if config.precision == "bf16":
-            task.forward = torch.autocast(device.type, torch.bfloat16)(task.forward)
+            in_bf16 = torch.autocast(device.type, torch.bfloat16)
+            task.forward = in_bf16(task.forward)
+            if isinstance(task, GlobalLoss):  # of the predictions that the loss is of
+                task.statistics = in_bf16(task.statistics)
         self._deepspeed = _initialize(task, groups, optimizer, config, plan, device)
         from cluster.optimizer_state import optimizer_state  # imports deepspeed, which _initialize has prepared
 

@@ -13,24 +13,26 @@ Deliberate differences:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from models.tokens import ClipGeometry
-from pipelines.alignment import AlignConfig, cut_clip
+from pipelines.alignment import AlignConfig, clip_landmarks, cut_clip
 from pipelines.augmentation import AugmentationConfig, augment
 from pipelines.clips import ClipConfig, frame_indices, uniform_frame_indices
 from pipelines.decoders import Decoder
+from pipelines.face_parts import FacePartsConfig, part_view
 from pipelines.pictures import check_picture, cut_picture, face_span
 from pipelines.randomness import Draw, generator
+from pipelines.resized_crop import central_square
 from pipelines.transforms import Box, Crop, CropConfig, apply_crop, crop_area
-from pipelines.video import read_frames
+from pipelines.video import Images, read_frames
 
 if TYPE_CHECKING:
     from pipelines.face_tracks import FaceTrack
-    from pipelines.frame_folder import FrameFolder
     from pipelines.sample import Video
 
 
@@ -43,6 +45,8 @@ class LabelledSampleConfig:
     """What training crops are taken from: the window, the whole frame (window=None) or the aligned face; and what test
     clips show: the window, the largest centred square, or the middle of the aligned face. Its own random crop is not
     used, the augmentation has one."""
+    parts: FacePartsConfig | None = None
+    """Eyes, nose or mouth shown instead of the face (Emotic-MAE), before any augmentation; None: the face."""
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     geometry: ClipGeometry = field(default_factory=ClipGeometry)
     repeats: int = 1
@@ -56,10 +60,21 @@ class LabelledSampleConfig:
             raise ValueError("crop.flip=True has no effect on labelled clips; set it to False, and augmentation.flip")
         if isinstance(self.crop, CropConfig) and self.crop.scales != CropConfig.scales:
             raise ValueError(f"crop.scales={self.crop.scales} has no effect on labelled clips; set augmentation.area")
+        self._check_parts()
         if self.repeats < 1:
             raise ValueError(f"repeats={self.repeats} must be at least 1")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed={self.seed} must lie in [0, 2**32)")
+
+    def _check_parts(self) -> None:
+        if self.parts is None:
+            return
+        source = "landmarks" if isinstance(self.crop, AlignConfig) else "fractions"
+        if self.parts.source != source or getattr(self.crop, "window", None) is not None:
+            raise ValueError(
+                f"parts.source={self.parts.source} does not go with such a crop: fractions are those of pictures that "
+                "are aligned already (crop.window None), landmarks are known of a face that the crop follows"
+            )
 
     @property
     def needs_face(self) -> bool:
@@ -78,7 +93,7 @@ class LabelledSampleConfig:
 
 def read_labelled_sample(
     video: Video,
-    data: bytes | FrameFolder,
+    data: bytes | Images,
     config: LabelledSampleConfig,
     *,
     epoch: int,
@@ -102,7 +117,7 @@ def read_labelled_sample(
 
 def read_test_clips(
     video: Video,
-    data: bytes | FrameFolder,
+    data: bytes | Images,
     config: LabelledSampleConfig,
     *,
     clips: int,
@@ -121,7 +136,12 @@ def read_test_clips(
     frames_NHWC = read_frames(data, shown, expect_frames=video.frames, decoder=config.decoder)
     clip_VTHWC = np.empty((len(indices_VT), *config.clip_shape), np.uint8)
     for indices_T, position_T, out_THWC in zip(indices_VT, position_VT, clip_VTHWC, strict=True):
-        cut_picture(frames_NHWC[position_T], track, indices_T, config.crop, None, out_THWC=out_THWC)
+        frames_THWC = frames_NHWC[position_T]
+        if config.parts is None:
+            cut_picture(frames_THWC, track, indices_T, config.crop, None, out_THWC=out_THWC)
+        else:
+            picture_THWC = _whole_picture(frames_THWC, track, indices_T, config)
+            apply_crop(picture_THWC, central_square(*picture_THWC.shape[1:3]), out_THWC)
     return clip_VTHWC
 
 
@@ -129,13 +149,17 @@ def _whole_picture(
     frames_THWC: np.ndarray, track: FaceTrack | None, indices_T: np.ndarray, config: LabelledSampleConfig
 ) -> np.ndarray:
     """What training crops are taken from, uint8 [T, H, W, 3]: the aligned face at its own size, or the frames, for
-    RandAugment so small that their shorter side is that of a crop (MAE-DFER)."""
+    RandAugment so small that their shorter side is that of a crop (MAE-DFER); or parts of the face in its place."""
     if isinstance(config.crop, AlignConfig):
         size = config.crop.size
         aligned_THWC = np.empty((len(frames_THWC), size, size, 3), np.uint8)
         whole = Crop(Box(0, 0, size, size), False)
         cut_clip(frames_THWC, track, indices_T, whole, config.crop, out_THWC=aligned_THWC)
-        return aligned_THWC
+        if config.parts is None:
+            return aligned_THWC
+        return _parts(aligned_THWC, config.parts, clip_landmarks(track, indices_T, whole, config.crop))
+    if config.parts is not None:
+        frames_THWC = _parts(frames_THWC, config.parts, [None] * len(frames_THWC))
     height, width = frames_THWC.shape[1:3]
     area = Box(0, 0, height, width) if config.crop.window is None else crop_area(height, width, config.crop)
     if config.augmentation.rand_augment is None:
@@ -145,3 +169,10 @@ def _whole_picture(
     picture_THWC = np.empty((len(frames_THWC), *size, 3), np.uint8)
     apply_crop(frames_THWC, Crop(area, False), picture_THWC)
     return picture_THWC
+
+
+def _parts(
+    picture_THWC: np.ndarray, parts: FacePartsConfig, landmarks: Sequence[np.ndarray | None] | np.ndarray
+) -> np.ndarray:
+    """Raises SampleError: no_face, format."""
+    return np.stack([part_view(image, parts, points) for image, points in zip(picture_THWC, landmarks, strict=True)])

@@ -18,7 +18,7 @@ from pipelines.labels import EvaluationProtocol, Task
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SCORE = "affect_score"
+SCORE = "affect"
 _KINDS: dict[str, tuple[Task, str]] = {
     "expr": ("classes", "f1_macro"),
     "au": ("multi_label", "multi_label_f1"),
@@ -27,7 +27,11 @@ _KINDS: dict[str, tuple[Task, str]] = {
 
 
 def task_columns(protocol: EvaluationProtocol) -> dict[str, tuple[EvaluationProtocol, slice]]:
-    """By name of a task what it is by itself, and its columns in a target of all."""
+    """By name of a task (expr, au, va) what it is by itself, and its columns in a target of all. A protocol of one task
+    is that task, of all columns."""
+    if protocol.task != "affect":
+        name = next(name for name, (task, _) in _KINDS.items() if task == protocol.task)
+        return {name: (protocol, slice(0, len(protocol.classes)))}
     names = [label.partition("/")[0] for label in protocol.classes]
     found = {}
     for name in dict.fromkeys(names):

@@ -15,6 +15,7 @@ from jobs.parts.chain_config import Stage
 from jobs.parts.chain_keys import LOOKED_UP, outcome_key, stage_key
 from jobs.parts.chain_ledger import Entry, Ledger
 from jobs.parts.evaluation import METRICS
+from pipelines.feature_store import STORE
 from pipelines.storage import Storage
 
 logger = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ Runner = Callable[[Stage, Results], dict[str, Any]]
 False where it was asked to end before it was done; "fingerprint" of what was looked up. After an interruption it is
 called again with the same stage."""
 
-TRAINING = ("pretrain", "sweep_pretraining", "finetune", "sweep_finetuning")
+TRAINING = ("pretrain", "sweep_pretraining", "finetune", "sweep_finetuning", "head")
 """Jobs that, asked to stop, end where they can be gone on with: a run after a checkpoint, the runs of a sweep where
 they stand, which costs what came since theirs. The other jobs end at once, and lose little."""
 
@@ -112,6 +113,7 @@ def _left_behind(result: Mapping[str, Any]) -> list[str]:
     files = [result[name] for name in ("weights", "markdown", "page") if name in result]
     runs = [result["run_directory"]] if "run_directory" in result else result.get("runs", [])
     files += [f"{run}/run.json" for run in runs]
+    files += [f"{result['store']}/{STORE}"] if "store" in result else []
     return files + ([f"{result['directory']}/{METRICS}"] if "runs" in result else [])
 
 

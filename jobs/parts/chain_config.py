@@ -24,15 +24,28 @@ from typing import Any, Literal, get_args
 import tyro
 
 from cluster.search_space import edge_points
+from jobs.parts.face_config import FaceCorporaConfig, FacePretrainConfig
+from jobs.parts.feature_config import AudioConfig, ForeignConfig, VisionConfig
 from jobs.parts.finetune_config import FinetuneConfig
+from jobs.parts.head_config import HeadConfig
 from jobs.parts.mead_config import MeadPretrainConfig
 from jobs.parts.pretrain_config import PretrainConfig
+from jobs.parts.published import Paper
 from jobs.parts.sweep_config import FinetuneSweepConfig, PretrainingSweepConfig
 from jobs.parts.sweep_space import with_values
 from jobs.parts.synthetic_corpus import AnyCorpus
 
 JobName = Literal[
-    "catalog", "annotate", "pretrain", "sweep_pretraining", "export", "finetune", "sweep_finetuning", "table"
+    "catalog",
+    "annotate",
+    "pretrain",
+    "sweep_pretraining",
+    "export",
+    "finetune",
+    "sweep_finetuning",
+    "extract",
+    "head",
+    "table",
 ]
 
 UNKNOWN_ROOT = "?"
@@ -41,7 +54,8 @@ UNKNOWN_ROOT = "?"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 _EXPORTED = ("pretrain", "sweep_pretraining")
 _MAKES_WEIGHTS = (*_EXPORTED, "finetune")
-_TAKES_WEIGHTS = ("pretrain", "sweep_pretraining", "export", "finetune", "sweep_finetuning")
+_TAKES_WEIGHTS = ("pretrain", "sweep_pretraining", "export", "finetune", "sweep_finetuning", "extract")
+_SCORED = ("finetune", "head")
 _SWEEP_OF = {"pretrain": "sweep_pretraining", "finetune": "sweep_finetuning"}
 
 
@@ -85,7 +99,7 @@ class Cell:
     column: str
     """Row and column are spelled as in the data of the published table, where there is one."""
     stage: str
-    """A finetune stage."""
+    """A finetune or head stage."""
     metric: str
     """What of its result: headline (the protocol's own metric), a metric of the task (uar, war, f1_macro, ...),
     METRIC/CLASS (recall/happy), ATTRIBUTE/VALUE/METRIC (view/front/f1_macro), parameters or gflops."""
@@ -97,7 +111,7 @@ class TableConfig:
 
     title: str
     cells: tuple[Cell, ...]
-    paper: Literal["mae_dfer", "maura"] | None = None
+    paper: Paper | None = None
     """Whose numbers stand beside; None: nothing published does."""
     table: str | None = None
     """table_6, figure_3, ... of that paper."""
@@ -120,15 +134,17 @@ class Stage:
     """Lower case; also the name of the files that the stage leaves in the chain's directory."""
     job: JobName
     config: Any
-    """catalog and annotate: the config of a corpus; pretrain: PretrainConfig or MeadPretrainConfig; sweep_pretraining:
-    PretrainingSweepConfig; export: ExportConfig; finetune: FinetuneConfig; sweep_finetuning: FinetuneSweepConfig;
-    table: TableConfig."""
+    """catalog and annotate: the config of a corpus; pretrain: PretrainConfig, MeadPretrainConfig or FacePretrainConfig;
+    sweep_pretraining: PretrainingSweepConfig; export: ExportConfig; finetune: FinetuneConfig; sweep_finetuning:
+    FinetuneSweepConfig; extract: VisionConfig, AudioConfig or ForeignConfig; head: HeadConfig; table: TableConfig."""
     weights_from: str | None = None
     """Stage whose trained weights this one starts from (its config's init_from), or exports."""
     weights_epoch: int | None = None
     """Of a pre-training the checkpoint at the end of this epoch, one of its checkpoint.keep_epochs; None: the last."""
     values_from: str | None = None
     """Sweep whose best values are put into the config."""
+    features_from: tuple[str, ...] = ()
+    """Extract stages whose features a head reads, side by side in this order."""
     after: tuple[str, ...] = ()
     """Other stages that must be done before: catalogs and annotations of the corpora used. What they find is part of
     what this stage is keyed by."""
@@ -150,6 +166,10 @@ class Stage:
             raise ValueError(f"stage {self.name} exports nothing; name its weights_from")
         if self.weights_epoch is not None and self.weights_from is None:
             raise ValueError(f"weights_epoch={self.weights_epoch} of stage {self.name} needs weights_from")
+        if self.features_from and self.job != "head":
+            raise ValueError(f"features_from has no effect on stage {self.name} ({self.job}); leave it")
+        if self.job == "head" and not self.features_from:
+            raise ValueError(f"stage {self.name} has no features to learn from; name its features_from")
         if self.values_from is not None and self.job not in _SWEEP_OF:
             raise ValueError(f"values_from has no effect on stage {self.name} ({self.job}); leave it")
 
@@ -158,7 +178,7 @@ class Stage:
         """Names of the stages that must be done before, each once."""
         cells = [cell.stage for cell in self.config.cells] if isinstance(self.config, TableConfig) else []
         named = [name for name in (self.weights_from, self.values_from) if name is not None]
-        return tuple(dict.fromkeys([*self.after, *named, *cells]))
+        return tuple(dict.fromkeys([*self.after, *named, *self.features_from, *cells]))
 
 
 @dataclass(frozen=True)
@@ -207,12 +227,14 @@ def check_stages(stages: Sequence[Stage]) -> None:
                     f"{', '.join(earlier) or 'it is the first'}"
                 )
         _check_weights(stage, earlier)
+        for name in stage.features_from:
+            _check_job(stage, earlier[name], ("extract",), "features_from")
         if stage.values_from is not None:
             _check_job(stage, earlier[stage.values_from], (_SWEEP_OF[stage.job],), "values_from")
             _check_values(stage, earlier[stage.values_from])
         if isinstance(stage.config, TableConfig):
             for cell in stage.config.cells:
-                _check_job(stage, earlier[cell.stage], ("finetune",), f"cell {cell.row}, {cell.column}")
+                _check_job(stage, earlier[cell.stage], _SCORED, f"cell {cell.row}, {cell.column}")
         earlier[stage.name] = stage
 
 
@@ -255,12 +277,14 @@ def _check_job(stage: Stage, source: Stage, jobs: tuple[str, ...], what: str) ->
 
 def _config_kinds(job: JobName) -> tuple[type, ...]:
     return {
-        "catalog": get_args(AnyCorpus),
+        "catalog": (*get_args(AnyCorpus), FaceCorporaConfig),
         "annotate": get_args(AnyCorpus),
-        "pretrain": (PretrainConfig, MeadPretrainConfig),
+        "pretrain": (PretrainConfig, MeadPretrainConfig, FacePretrainConfig),
         "sweep_pretraining": (PretrainingSweepConfig,),
         "export": (ExportConfig,),
         "finetune": (FinetuneConfig,),
         "sweep_finetuning": (FinetuneSweepConfig,),
+        "extract": (VisionConfig, AudioConfig, ForeignConfig),
+        "head": (HeadConfig,),
         "table": (TableConfig,),
     }[job]

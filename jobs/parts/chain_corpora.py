@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from jobs.parts.annotation import address, annotate_catalog, find_annotations
 from jobs.parts.catalog import find_catalog, prepare_catalog
-from jobs.parts.labelled_config import LabelledCorpusConfig
+from jobs.parts.face_config import FaceCorporaConfig
+from jobs.parts.face_pretraining import known_union, unite_corpora
 from jobs.parts.labelled_corpus import prepare_labelled
 from jobs.parts.mead_config import MeadCorpusConfig
 from jobs.parts.pretrain_config import CorpusConfig
@@ -21,16 +22,21 @@ if TYPE_CHECKING:
     from pipelines.catalog import Catalog
 
 
-def catalog_corpus(corpus: AnyCorpus, home: Storage) -> tuple[str, Catalog]:
-    """Address and content of the newest catalog, rendered and built where there is none. Ray must be up."""
+def catalog_corpus(corpus: AnyCorpus | FaceCorporaConfig, home: Storage) -> tuple[str, Catalog]:
+    """Address and content of the newest catalog, rendered and built where there is none; of several corpora of their
+    union. Ray must be up."""
+    if isinstance(corpus, FaceCorporaConfig):
+        return unite_corpora(corpus, home)
     if isinstance(corpus, CorpusConfig):
         return prepare_catalog(corpus, home)
     return catalog_takes(corpus, home) if isinstance(corpus, MeadCorpusConfig) else prepare_labelled(corpus, home)
 
 
-def known_catalog(corpus: AnyCorpus, home: Storage) -> tuple[str, Catalog] | None:
+def known_catalog(corpus: AnyCorpus | FaceCorporaConfig, home: Storage) -> tuple[str, Catalog] | None:
     """The catalog that `catalog_corpus` would return, where it is there. Needs no Ray."""
-    root = synthetic_place(corpus, home).uri if is_synthetic(corpus) else corpus.root
+    if isinstance(corpus, FaceCorporaConfig):
+        return known_union(corpus, home)
+    root = synthetic_place(corpus, home).uri if corpus.is_synthetic else corpus.root
     return find_catalog(_layout(corpus), root or "", home, exclude=corpus.exclude)
 
 
@@ -41,17 +47,13 @@ def annotate_corpus(corpus: AnyCorpus, home: Storage) -> Annotations:
     Raises what `pipelines.annotate.annotate` raises.
     """
     uri, catalog = catalog_corpus(corpus, home)
-    if is_synthetic(corpus):
+    if corpus.is_synthetic:
         return find_annotations(uri, catalog, given=None, has_truth=True)
     place = corpus.annotations or address(uri)
     try:
         return open_annotations(place)
     except ValueError:  # none, or not all
         return open_annotations(annotate_catalog(uri, place, AnnotateConfig())["annotations"])
-
-
-def is_synthetic(corpus: AnyCorpus) -> bool:
-    return corpus.is_synthetic if isinstance(corpus, LabelledCorpusConfig) else corpus.name == "synthetic"
 
 
 def _layout(corpus: AnyCorpus) -> str:

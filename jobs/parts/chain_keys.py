@@ -36,6 +36,7 @@ def stage_key(stage: Stage, inputs: Mapping[str, str]) -> str:
             "weights": stage.weights_from and inputs[stage.weights_from],
             "weights_epoch": stage.weights_epoch,
             "values": stage.values_from and inputs[stage.values_from],
+            "features": [inputs[name] for name in stage.features_from],
             "after": [inputs[name] for name in stage.after],
         }
     )
@@ -56,6 +57,7 @@ def describe(stages: Sequence[Stage]) -> list[dict[str, Any]]:
             "weights_from": stage.weights_from,
             "weights_epoch": stage.weights_epoch,
             "values_from": stage.values_from,
+            "features_from": list(stage.features_from),
             "config": to_json(stage.config),
         }
         for stage in stages

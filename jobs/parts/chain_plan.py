@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from jobs.parts.chain import is_settled
 from jobs.parts.chain_config import UNKNOWN_ROOT, Stage
-from jobs.parts.chain_corpora import is_synthetic, known_catalog
+from jobs.parts.chain_corpora import known_catalog
 from jobs.parts.chain_keys import LOOKED_UP, outcome_key, stage_key
 from jobs.parts.chain_ledger import Entry
-from jobs.parts.finetune_config import FinetuneConfig
+from jobs.parts.face_config import FaceCorporaConfig
+from jobs.parts.fold_config import FoldConfig
+from jobs.parts.head_config import HeadConfig
 from jobs.parts.mead_config import MeadPretrainConfig
 from jobs.parts.run_config import RunConfig
 from jobs.parts.sweep_config import SweepConfig
@@ -53,7 +55,7 @@ def plan(stages: Sequence[Stage], entries: Mapping[str, Entry], home: Storage) -
 
     @cache
     def catalog(corpus: AnyCorpus) -> Catalog | None:
-        if not is_synthetic(corpus) and corpus.root == UNKNOWN_ROOT:
+        if UNKNOWN_ROOT in roots_of(corpus):
             return None
         found = known_catalog(corpus, home)
         return found and found[1]
@@ -107,10 +109,12 @@ def _counts(stage: Stage, catalog: Any) -> dict[str, int]:
 def _run_counts(config: RunConfig, catalog: Any) -> dict[str, int]:
     counts = {"epochs": config.optimizer.stop_epoch or config.optimizer.epochs}
     there = catalog(config.corpus)
-    if isinstance(config, FinetuneConfig):
+    if isinstance(config, FoldConfig):
         if there is None:
             return counts | ({"runs": len(config.folds) * config.seeds} if config.folds else {})
         samples, folds = _learned(config, there)
+        if isinstance(config, HeadConfig):  # of windows, whose number the labels tell
+            return counts | {"runs": folds * config.seeds}
         return counts | {"samples": samples * config.passes_per_epoch, "runs": folds * config.seeds}
     if there is None:
         return counts
@@ -133,7 +137,7 @@ def _pretrained(config: Any, catalog: Catalog) -> int:
     return pc.sum(chosen).as_py() or 0
 
 
-def _learned(config: FinetuneConfig, catalog: Catalog) -> tuple[int, int]:
+def _learned(config: FoldConfig, catalog: Catalog) -> tuple[int, int]:
     """Labelled videos outside of the test part of a run, on the average over folds, and the folds."""
     from jobs.parts.fold_runs import chosen_folds
     from jobs.parts.labelled_corpus import chosen_protocol
@@ -150,12 +154,20 @@ def _learned(config: FinetuneConfig, catalog: Catalog) -> tuple[int, int]:
 def _size(stage: Stage, counts: Mapping[str, int]) -> str:
     config = stage.config
     if stage.job in LOOKED_UP:
-        videos = f"{counts['videos']:,} videos" if counts else "not known yet"
-        return f"{videos}, root {config.root}" if config.root else videos
+        videos = f"{counts['videos']:,} videos or images" if counts else "not known yet"
+        return f"{videos}, root {', '.join(roots_of(config))}" if roots_of(config) else videos
     if stage.job == "table":
         return f"{counts['cells']} cells"
     if "epochs" not in counts:
         return ""
     numbers = [(name, counts[name]) for name in ("trials", "runs", "epochs", "samples") if name in counts]
     words = " x ".join(f"{number:,} {name if number != 1 else name[:-1]}" for name, number in numbers)
-    return words if "samples" in counts else f"{words}, the rest {NOT_YET}"
+    is_known = "samples" in counts or (stage.job == "head" and "runs" in counts)
+    return words if is_known else f"{words}, the rest {NOT_YET}"
+
+
+def roots_of(corpus: AnyCorpus | FaceCorporaConfig) -> list[str]:
+    """Where a corpus of the user's lies, or several; none of a synthetic one."""
+    if isinstance(corpus, FaceCorporaConfig):
+        return list(corpus.roots.values())
+    return [corpus.root] if corpus.root is not None else []

@@ -20,7 +20,9 @@ from jobs.parts.chain_corpora import annotate_corpus, catalog_corpus
 from jobs.parts.command_line import Command
 from jobs.parts.evaluation import METRICS
 from jobs.parts.export import export_trained
+from jobs.parts.feature_run import run_extraction
 from jobs.parts.finetune_run import run_finetuning
+from jobs.parts.head_run import run_head
 from jobs.parts.pretraining import run_pretraining
 from jobs.parts.sweep_config import SweepConfig
 from jobs.parts.sweep_run import run_sweep
@@ -43,16 +45,20 @@ def stage_runners(home: Storage, place: Storage) -> dict[str, Runner]:
         "export": partial(_export, place=place),
         "finetune": partial(_finetune, home=home),
         "sweep_finetuning": partial(_sweep, home=home),
+        "extract": partial(_extract, home=home),
+        "head": partial(_head, home=home),
         "table": partial(_table, place=place),
     }
 
 
 def filled_config(stage: Stage, results: Results) -> Any:
-    """The config of a stage with the best values and the trained weights of the stages before.
+    """The config of a stage with the best values, the trained weights and the features of the stages before.
 
     Raises what `weights_address` raises.
     """
     config = stage.config
+    if stage.features_from:
+        config = replace(config, features=tuple(results[name]["store"] for name in stage.features_from))
     if stage.values_from is not None:
         config = with_values(config, results[stage.values_from]["best"]["values"])
     best = (results.get(stage.weights_from or "") or {}).get("best")
@@ -119,6 +125,14 @@ def _pretrain(stage: Stage, results: Results, *, home: Storage) -> dict[str, Any
 
 def _finetune(stage: Stage, results: Results, *, home: Storage) -> dict[str, Any]:
     return run_finetuning(Command(filled_config(stage, results)), home)
+
+
+def _extract(stage: Stage, results: Results, *, home: Storage) -> dict[str, Any]:
+    return run_extraction(Command(filled_config(stage, results)), home)
+
+
+def _head(stage: Stage, results: Results, *, home: Storage) -> dict[str, Any]:
+    return run_head(Command(filled_config(stage, results)), home)
 
 
 def _sweep(stage: Stage, results: Results, *, home: Storage) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from models.config import FineTuningConfig
 from pipelines.alignment import AlignConfig
 from pipelines.augmentation import AugmentationConfig
 from pipelines.clips import ClipConfig
+from pipelines.face_parts import FacePartsConfig
 from pipelines.labelled_sample import LabelledSampleConfig
 from pipelines.transforms import CropConfig
 
@@ -26,6 +27,8 @@ class FinetuneConfig(FoldConfig):
 
     clip: ClipConfig = field(default_factory=ClipConfig)
     crop: CropConfig | AlignConfig = field(default_factory=lambda: CropConfig(window=None))
+    parts: FacePartsConfig | None = None
+    """Eyes, nose or mouth shown instead of the face (Emotic-MAE Table 1); None: the face."""
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     repeats: int = 1
     """Augmentations of each decoded clip (repeated augmentation)."""
@@ -53,6 +56,7 @@ class FinetuneConfig(FoldConfig):
         return LabelledSampleConfig(
             clip=self.clip,
             crop=self.crop,
+            parts=self.parts,
             augmentation=self.augmentation,
             geometry=self.model.geometry,
             repeats=self.repeats,

@@ -23,6 +23,7 @@ from pipelines.labels import EvaluationProtocol, Task
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from jobs.parts.fold_runs import Run
     from pipelines.annotations import Annotations
     from pipelines.catalog import Catalog
     from pipelines.storage import Storage
@@ -30,18 +31,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LABELS = "labels.json"
-
-
-def test_part(protocol: EvaluationProtocol, config: FinetuneConfig) -> str:
-    """The part that the run of one fold is tested on."""
-    return str(config.folds[0]) if protocol.folds else "test"
-
-
-def training_parts(protocol: EvaluationProtocol, config: FinetuneConfig) -> tuple[str, ...]:
-    """The parts that the run of one fold learns from."""
-    if not protocol.folds:
-        return ("train",)
-    return tuple(part for part in protocol.parts if part != test_part(protocol, config))
 
 
 class Finetuning:
@@ -95,7 +84,7 @@ class Finetuning:
             "catalog": self.catalog_uri,
             "annotations": None if self.annotations is None else self.annotations.place.uri,
             "protocol": self.protocol.name,
-            "test_part": test_part(self.protocol, self.config),
+            "test_part": self.config.test_part(self.protocol),
             "subjects": sorted(set(self.learned["subject"].to_pylist())),
             "started_from": self._ancestor,
         }
@@ -122,8 +111,8 @@ class Finetuning:
         counts = {name: _count(videos, self.protocol) for name, videos in sets.items()}
         run_directory.write(LABELS, json.dumps(counts, indent=1).encode())
         for name, found in counts.items():
-            classes = ", ".join(f"{value} {key}" for key, value in found["classes"].items())
-            logger.info("%s: %d videos of %d subjects (%s)", name, found["videos"], found["subjects"], classes)
+            classes = ", ".join(f"{value:g} {key}" for key, value in found["classes"].items())
+            logger.info("%s: %d %s of %d subjects (%s)", name, found["videos"], self.unit, found["subjects"], classes)
 
     @property
     def unit(self) -> str:
@@ -146,9 +135,13 @@ class Finetuning:
 
         return model_cost(self.config)
 
+    def describe_predictions(self, place: Storage, predictions: pa.Table, runs: Sequence[Run]) -> dict[str, Any]:
+        """Nothing that the scores do not say."""
+        return {}
+
     def test_videos(self) -> pa.Table:
         """All of them, usable or not: evaluation skips none."""
-        return in_parts(self._labelled, (test_part(self.protocol, self.config),))
+        return in_parts(self._labelled, (self.config.test_part(self.protocol),))
 
     @cached_property
     def _labelled(self) -> pa.Table:
@@ -184,7 +177,7 @@ class Finetuning:
         return LabelledStreamConfig(
             catalog=self.catalog_uri,
             protocol=self.protocol.name,
-            parts=training_parts(self.protocol, self.config),
+            parts=self.config.training_parts(self.protocol),
             validation_share=self.config.validation_share if splits else 0.0,
             per_class=self.config.per_class,
             sample=self.config.sample(),

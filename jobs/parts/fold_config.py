@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from jobs.parts.labelled_config import LabelledCorpusConfig
 from jobs.parts.run_config import RunConfig
+
+if TYPE_CHECKING:
+    from pipelines.labels import EvaluationProtocol
 
 Evaluation = Literal["paper", "clean"]
 
@@ -54,6 +57,16 @@ class FoldConfig(RunConfig):
     def single(self, *, fold: int | None, seed: int) -> Self:
         """The config of one run: a fold (None where the protocol has none) and a seed."""
         return replace(self, folds=() if fold is None else (fold,), seeds=1, seed=seed)
+
+    def test_part(self, protocol: EvaluationProtocol) -> str:
+        """The part that the run of one fold is tested on."""
+        return str(self.folds[0]) if protocol.folds else "test"
+
+    def training_parts(self, protocol: EvaluationProtocol) -> tuple[str, ...]:
+        """The parts that the run of one fold learns from."""
+        if not protocol.folds:
+            return ("train",)
+        return tuple(part for part in protocol.parts if part != self.test_part(protocol))
 
     def scored(self) -> Self:
         """`learning()` with what the scores depend on: what a result is named after."""

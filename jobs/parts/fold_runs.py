@@ -56,6 +56,11 @@ class FoldWork(Work, Protocol):
         """What stands beside the scores: parameters, and gflops where they can be told."""
         ...
 
+    def describe_predictions(self, place: Storage, predictions: pa.Table, runs: Sequence[Run]) -> dict[str, Any]:
+        """Writes whatever else is told of the predictions of all folds of a seed, whose runs are given. Returns what
+        the result says of it, as JSON values."""
+        ...
+
 
 class Run(NamedTuple):
     """One fold with one seed."""
@@ -164,6 +169,7 @@ def score(runs: Sequence[Run], checkpoints: Sequence[str], place: Storage) -> di
         result["runs"] = [run.directory.uri for run, _ in members]
         result["checkpoints"] = [checkpoint for _, checkpoint in members]
         where = place if len(by_seed) == 1 else place.child(f"seed{seed}")
+        result |= works[0].describe_predictions(where, predictions, [run for run, _ in members])
         write_result(where, result, predictions, works[0].protocol)
         results.append(result)
         show(result)

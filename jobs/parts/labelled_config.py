@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from pipelines.corpora.registry import LabelledName
 
@@ -20,7 +21,10 @@ class LabelledCorpusConfig:
     protocol: str | None = None
     """One of the corpus's protocols (its module in pipelines/corpora lists them); None: the first."""
     clips_per_class: int = 2
-    """Synthetic only: clips of each class in every fold, or in the test part; of MEAD half as many for each actor."""
+    """Synthetic only: clips of each class in every fold, or in the test part; of MEAD half as many for each actor, of
+    single images forty-eight times as many altogether, of Aff-Wild2 twelve times as many videos."""
+    audio: Literal["emotional", "neutral"] = "emotional"
+    """Synthetic aff_wild2 only: whether the way people speak follows their expression."""
     exclude: str | None = None
     """Text file of subjects or videos to leave out, one per line."""
     annotations: str | None = None
@@ -33,9 +37,10 @@ class LabelledCorpusConfig:
                 "corpus.exclude and corpus.annotations have no effect on a synthetic twin; leave them, or give "
                 f"--corpus.root of {self.name}"
             )
-
         if not self.is_synthetic and self.clips_per_class != type(self).clips_per_class:
             raise ValueError(f"corpus.clips_per_class={self.clips_per_class} has no effect with a root; leave it")
+        if self.audio != type(self).audio and not (self.is_synthetic and self.name == "aff_wild2"):
+            raise ValueError(f"corpus.audio={self.audio} has an effect on the synthetic aff_wild2 alone; leave it")
 
     @property
     def is_synthetic(self) -> bool:

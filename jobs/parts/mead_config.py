@@ -39,6 +39,10 @@ class MeadCorpusConfig:
         if self.name == "synthetic" and (self.exclude or self.annotations):
             raise ValueError("corpus.exclude and corpus.annotations have no effect on the synthetic corpus; leave them")
 
+    @property
+    def is_synthetic(self) -> bool:
+        return self.name == "synthetic"
+
 
 @dataclass(frozen=True)
 class MeadPretrainConfig(PretrainRunConfig):

@@ -41,6 +41,15 @@ class CorpusConfig:
             raise ValueError("corpus.exclude and corpus.annotations have no effect on the synthetic corpus; leave them")
 
     @property
+    def is_synthetic(self) -> bool:
+        return self.name == "synthetic"
+
+    @property
+    def title(self) -> str:
+        """For results: a synthetic corpus says so."""
+        return f"synthetic {self.layout}" if self.is_synthetic else self.layout
+
+    @property
     def layout(self) -> Literal["voxceleb2", "folder"]:
         """How its files are named; the synthetic corpus is laid out as VoxCeleb2."""
         return "folder" if self.name == "folder" else "voxceleb2"

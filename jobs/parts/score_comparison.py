@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _SHARED = ("protocol", "evaluation", "setting", "videos", "metric", "averaged_over")
-_SHARED_DETAILS = ("corpus", "folds", "parameters", "gflops")
+_SHARED_DETAILS = ("corpus", "folds", "unit", "parameters", "gflops")
 
 
 def over_seeds(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def details_over_seeds(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """What a report wants beside `over_seeds`: what the results of `evaluation.evaluate_folds` share, and mean and
     deviation of every score of a class and of a value of an attribute."""
     return {
-        **{name: results[0][name] for name in _SHARED_DETAILS},
+        **{name: results[0][name] for name in _SHARED_DETAILS if name in results[0]},
         **{name: _joined([result[name] for result in results]) for name in ("per_class", "per_attribute")},
     }
 

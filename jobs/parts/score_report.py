@@ -32,9 +32,10 @@ def show(result: dict[str, Any]) -> None:
     console = Console(stderr=True, width=None if sys.stderr.isatty() else _LOG_COLUMNS)
     console.print(_metric_table(result))
     console.print(*_facts(result), sep="\n", markup=False, highlight=False)
-    console.print(_group_table(_PER_CLASS, result["per_class"]))
+    unit = result.get("unit", "videos")
+    console.print(_group_table(_PER_CLASS, result["per_class"], unit))
     for title, groups in {"part": result["per_part"], **result["per_attribute"]}.items():
-        console.print(_group_table(f"per {title}", groups))
+        console.print(_group_table(f"per {title}", groups, unit))
 
 
 def draw_confusion(result: dict[str, Any]) -> bytes:
@@ -87,14 +88,14 @@ def _metric_table(result: dict[str, Any]) -> Table:
     return table
 
 
-def _group_table(title: str, groups: Mapping[str, Mapping[str, Any]]) -> Table:
+def _group_table(title: str, groups: Mapping[str, Mapping[str, Any]], unit: str) -> Table:
     from rich.table import Table
 
     table = Table(title=title)
     table.add_column("")
     columns = [name for name in next(iter(groups.values())) if name != _REPEATED or title == _PER_CLASS]
     for name in columns:
-        table.add_column(words(name), justify="right")
+        table.add_column(unit if name == "videos" else words(name), justify="right")
     for group, values in groups.items():
         cells = (str(values[name]) if isinstance(values[name], int) else number(name, values[name]) for name in columns)
         table.add_row(group, *cells)

@@ -10,6 +10,7 @@ from typing import Any
 from cluster.sinks import read_rows
 from jobs.config import to_json
 from jobs.parts.command_line import Command
+from jobs.parts.face_config import FacePretrainConfig
 from jobs.parts.finetune_run import prepare
 from jobs.parts.fold_runs import Run
 from jobs.parts.mead_config import MeadPretrainConfig
@@ -98,9 +99,11 @@ class FinetuneTrial:
 
 
 def prepare_pretraining(config: Any, home: Storage) -> Pretraining:
-    """What either pre-training job learns from what. Ray must be up."""
+    """What a pre-training job learns from what. Ray must be up."""
     if isinstance(config, MeadPretrainConfig):
         from jobs.parts.take_pretraining import prepare
+    elif isinstance(config, FacePretrainConfig):
+        from jobs.parts.face_pretraining import prepare
     else:
         from jobs.parts.video_pretraining import prepare
     return prepare(config, home)

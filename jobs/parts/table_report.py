@@ -105,6 +105,8 @@ def _cell(
     found: dict[str, Any] = dict.fromkeys(("measured", "interval_95", "deviation", "seeds")) | {"unit": ""}
     if cell is not None and cell.stage in results:
         found = measure(results[cell.stage], cell.metric)
+        if paper and not paper.unit and found["unit"] == PERCENT[1]:
+            found = _as_share(found)
         if paper and found["unit"] != paper.unit:
             raise ValueError(
                 f"row {row}, column {column} is published in {paper.unit}, {cell.metric} is {found['unit']}"
@@ -123,6 +125,13 @@ def _cell(
         "difference": found["measured"] - value if known else None,
         "note": paper.note if paper else "",
     }
+
+
+def _as_share(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What was measured in percent as shares of 1, which some papers print."""
+    ends = found["interval_95"]
+    scaled = {name: found[name] and found[name] / PERCENT[0] for name in ("measured", "deviation")}
+    return {**found, **scaled, "interval_95": ends and [end / PERCENT[0] for end in ends], "unit": ""}
 
 
 def _find(result: Mapping[str, Any], metric: str) -> tuple[Any, list[float] | None]:
@@ -160,6 +169,7 @@ def _ground(result: Mapping[str, Any]) -> dict[str, Any]:
     names = ("corpus", "protocol", "evaluation", "setting", "videos", "averaged_over")
     return {
         **{name: result[name] for name in names},
+        "unit": result.get("unit", "videos"),
         "seeds": result.get("seeds", 1),
         "folds": result.get("folds", 1),
         "is_synthetic": result["corpus"].startswith("synthetic "),
@@ -203,7 +213,7 @@ def _grounds(table: Mapping[str, Any]) -> str:
 def _ground_words(ground: Mapping[str, Any]) -> str:
     several = [f"{ground[name]} {name}" for name in ("folds", "seeds") if ground[name] > 1]
     averaged = [f"headline the mean over {ground['averaged_over']}"] if ground["averaged_over"] else []
-    parts = [f"{ground['videos']} videos", *averaged, *several, f"{ground['evaluation']} evaluation"]
+    parts = [f"{ground['videos']} {ground['unit']}", *averaged, *several, f"{ground['evaluation']} evaluation"]
     return f"{ground['corpus']}, {ground['protocol']}: {', '.join(parts)}, {ground['setting'] or 'not pre-trained'}"
 
 

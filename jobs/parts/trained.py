@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from cluster.checkpoint import CheckpointError, load_weights
 from cluster.commit import COMMIT
 from jobs.config import from_json
+from jobs.parts.face_config import FacePretrainConfig
 from jobs.parts.finetune_config import FinetuneConfig
+from jobs.parts.head_config import HeadConfig
 from jobs.parts.mead_config import MeadPretrainConfig
 from jobs.parts.pretrain_config import PretrainConfig
 from pipelines.storage import Storage, StorageError, home
@@ -18,14 +20,15 @@ from pipelines.storage import Storage, StorageError, home
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from models.feature_head import FeatureHead
     from models.fine_tuning import FineTuning
     from models.masked_autoencoder import MaskedAutoencoder
 
 LISTED = 10
 SEARCHED = 20_000  # objects looked at for that list
 
-AnyConfig = PretrainConfig | MeadPretrainConfig | FinetuneConfig
-PRETRAINING = (PretrainConfig, MeadPretrainConfig)
+AnyConfig = PretrainConfig | MeadPretrainConfig | FacePretrainConfig | FinetuneConfig | HeadConfig
+PRETRAINING = (PretrainConfig, MeadPretrainConfig, FacePretrainConfig)
 ALL = (*PRETRAINING, FinetuneConfig)
 
 
@@ -48,12 +51,12 @@ class Trained:
     def step(self) -> int:
         return self.provenance["step"]
 
-    def model(self) -> MaskedAutoencoder | FineTuning:
+    def model(self) -> MaskedAutoencoder | FineTuning | FeatureHead:
         """The model with these weights, on the CPU."""
-        from models import fine_tuning
+        from models import feature_head, fine_tuning
         from models.weights import build_model
 
-        build = fine_tuning.build if isinstance(self.config, FinetuneConfig) else build_model
+        build = {FinetuneConfig: fine_tuning.build, HeadConfig: feature_head.build}.get(type(self.config), build_model)
         model = build(self.config.model)
         model.load_state_dict(self.weights)
         return model

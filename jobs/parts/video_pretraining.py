@@ -78,9 +78,8 @@ class VideoPretraining:
         return (("held_out", loss), *transfer_probes(self.transfer))
 
     def data(self) -> dict[str, Any]:
-        is_synthetic = self.config.corpus.name == "synthetic"
         return {
-            "corpus": f"synthetic {self.catalog.corpus}" if is_synthetic else self.catalog.corpus,
+            "corpus": self.config.corpus.title,
             "subjects": self.catalog.subjects(TRAINING_SPLIT),
             "started_from": seen_by(self.config.init_from),
         }

@@ -23,6 +23,7 @@ from typing import Any
 from cluster.config import CheckpointConfig, EngineConfig, OptimizerConfig, TelemetryConfig
 from jobs.parts.finetune_config import FinetuneConfig
 from jobs.parts.labelled_config import LabelledCorpusConfig
+from jobs.recipes import frames
 from models.config import FineTuningConfig
 from models.tokens import ClipGeometry
 from pipelines.alignment import AlignConfig
@@ -221,4 +222,4 @@ RECIPES: dict[str, Callable[[], FinetuneConfig]] = {
         dfew_f1,
         cmu_mosei,
     )
-}
+} | frames.RECIPES

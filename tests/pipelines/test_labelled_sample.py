@@ -12,16 +12,17 @@ from PIL import Image
 
 from models.tokens import ClipGeometry
 from pipelines import labelled_sample
-from pipelines.alignment import AlignConfig
+from pipelines.alignment import AlignConfig, clip_landmarks
 from pipelines.augmentation import AugmentationConfig
 from pipelines.clips import ClipConfig, frame_indices
+from pipelines.face_parts import FacePartsConfig, part_view
 from pipelines.frame_folder import FrameFolder
 from pipelines.labelled_sample import LabelledSampleConfig, read_labelled_sample, read_test_clips
 from pipelines.quarantine import Reason, SampleError
 from pipelines.randomness import Draw, generator
 from pipelines.sample import Video
 from pipelines.storage import Storage
-from pipelines.transforms import CropConfig
+from pipelines.transforms import Box, Crop, CropConfig
 from pipelines.video import encode_h264, read_frames
 from tests.pipelines.media import moving_square, video
 from tests.pipelines.moving_face import FRAMES, dots, face_track, face_video
@@ -181,3 +182,42 @@ def test_a_short_video_has_one_test_clip_and_it_is_the_same_for_every_seed() -> 
 def test_a_config_that_cannot_work_or_would_have_no_effect_is_refused(fields: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(CONFIG, **fields)
+
+
+@pytest.mark.parametrize("parts", [FacePartsConfig(("eye", "mouth")), FacePartsConfig(("nose",), "canvas")])
+def test_parts_of_the_face_stand_in_its_place_in_training_and_in_test(parts: FacePartsConfig) -> None:
+    config = replace(
+        CONFIG, parts=parts, augmentation=PLAIN, geometry=ClipGeometry(4, 64, 64), crop=CropConfig(None, size=64)
+    )
+    data = video(12, width=64)
+    about = of(data, frames=12)
+    training_RTHWC = read(replace(config, repeats=1), data, about)
+    indices_T = frame_indices(12, 25.0, config.clip, generator(Draw.CLIP, seed=0, epoch=0, sample_id=7))
+    shown_THWC = np.stack([part_view(frame, parts) for frame in read_frames(data, indices_T)])
+    assert np.array_equal(training_RTHWC[0], shown_THWC)
+    test_VTHWC = read_test_clips(about, data, config, clips=1)
+    start = (12 - 8) // 2
+    central_THWC = np.stack([part_view(frame, parts) for frame in read_frames(data, np.arange(start, start + 8, 2))])
+    assert np.array_equal(test_VTHWC[0], central_THWC)
+
+
+def test_parts_of_a_face_that_is_followed_are_found_by_its_landmarks() -> None:
+    parts = FacePartsConfig(("eye",), source="landmarks")
+    config, about = replace(FOLLOWING, repeats=1), of(face_video(), frames=FRAMES)
+    face, eyes = (
+        read(one, face_video(), about, track=face_track())[0] for one in (config, replace(config, parts=parts))
+    )
+    whole = Crop(Box(0, 0, 96, 96), False)
+    indices_T = frame_indices(FRAMES, 25.0, config.clip, generator(Draw.CLIP, seed=0, epoch=0, sample_id=7))
+    landmarks_T682 = clip_landmarks(face_track(), indices_T, whole, config.crop)
+    expected = [part_view(frame, parts, points) for frame, points in zip(face, landmarks_T682, strict=True)]
+    assert np.array_equal(eyes, np.stack(expected)) and not np.array_equal(eyes, face)
+
+
+@pytest.mark.parametrize(
+    ("config", "parts"),
+    [(CONFIG, FacePartsConfig(source="landmarks")), (FOLLOWING, FacePartsConfig())],
+)
+def test_fractions_and_landmarks_are_refused_where_they_mean_nothing(config, parts) -> None:
+    with pytest.raises(ValueError, match="does not go with such a crop"):
+        replace(config, parts=parts)

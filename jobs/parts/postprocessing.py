@@ -1,0 +1,89 @@
+"""The scores of frames smoothed over time, video by video, and set to thresholds; what is chosen, on validation videos
+alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jobs.parts.affect_scores import has_task, task_columns
+from jobs.parts.postprocessing_config import PostprocessingConfig
+from models.metrics import THRESHOLD
+from models.smoothing import choose, read_filters, smooth
+from pipelines.labels import EvaluationProtocol
+
+Frames = Mapping[str, np.ndarray]
+"""[N, K] by video, one row per frame."""
+
+
+class Validated(NamedTuple):
+    """Validation videos, to choose by."""
+
+    scores: Frames
+    targets: Frames
+    """NaN where there is no annotation."""
+
+
+def postprocess(
+    scores: Frames, validation: Validated, protocol: EvaluationProtocol, config: PostprocessingConfig
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The scores of every video after smoothing and thresholds, and what was chosen for each task, as JSON values. A
+    label is told from a score of .5 on: where another threshold was chosen, scores are moved so that it comes to lie
+    there.
+
+    Raises ValueError where something is to be chosen and no frame of the validation videos is annotated.
+    """
+    told: dict[str, list[np.ndarray]] = {video: [] for video in scores}
+    chosen: dict[str, Any] = {}
+    for task, (single, columns) in task_columns(protocol).items():
+        own = Validated(*({video: one[:, columns] for video, one in each.items()} for each in validation))
+        words = _best_chain(task, own, single, config)
+        filters = read_filters(words)
+        threshold_K = None
+        if single.task == "multi_label" and config.thresholds == "validation":
+            threshold_K = _thresholds(own, filters)
+        for video, score_NK in scores.items():
+            smoothed_NK = smooth(score_NK[:, columns], filters, single.task)
+            told[video].append(smoothed_NK if threshold_K is None else move_threshold(smoothed_NK, threshold_K))
+        chosen[task] = {"smoothing": list(words)}
+        if threshold_K is not None:
+            chosen[task]["thresholds"] = dict(zip(single.classes, threshold_K.tolist(), strict=True))
+    return {video: np.concatenate(parts, axis=1) for video, parts in told.items()}, chosen
+
+
+def move_threshold(score_NK: np.ndarray, threshold_K: np.ndarray) -> np.ndarray:
+    """Probabilities [N, K] whose order is kept, those of the threshold moved to .5."""
+    low_K, high_K = np.maximum(threshold_K, 1e-12), np.maximum(1 - threshold_K, 1e-12)
+    above_NK = THRESHOLD + (1 - THRESHOLD) * (score_NK - threshold_K) / high_K
+    # The last of the numbers below must not be rounded up to the threshold.
+    below_NK = np.minimum(THRESHOLD * score_NK / low_K, np.nextafter(np.float32(THRESHOLD), np.float32(0)))
+    return np.clip(np.where(score_NK >= threshold_K, above_NK, below_NK), 0, 1)
+
+
+def _best_chain(
+    task: str, validation: Validated, single: EvaluationProtocol, config: PostprocessingConfig
+) -> tuple[str, ...]:
+    chains = config.chains(task)
+    if len(chains) == 1:
+        return chains[0]
+    videos = sorted(validation.targets)
+    index = choose(
+        [read_filters(words) for words in chains],
+        [validation.scores[video] for video in videos],
+        [validation.targets[video] for video in videos],
+        task=single.task,
+        metric=single.metric,
+    )
+    return chains[index]
+
+
+def _thresholds(validation: Validated, filters: Any) -> np.ndarray:
+    from models.challenge_metrics import best_thresholds
+
+    videos = sorted(validation.targets)
+    target_NK = np.concatenate([validation.targets[video] for video in videos])
+    smoothed = [smooth(validation.scores[video], filters, "multi_label") for video in videos]
+    annotated_N = has_task(target_NK, slice(None))
+    return best_thresholds(target_NK[annotated_N], np.concatenate(smoothed)[annotated_N])

@@ -1,0 +1,56 @@
+"""What becomes of the scores of frames before they are told. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class PostprocessingConfig:
+    """Smoothing over time within a video, and thresholds."""
+
+    smoothing: tuple[str, ...] = ()
+    """Filters, one after the other: gaussian:SIGMA, median:WINDOW, average:WINDOW or majority:WINDOW, in frames. Where
+    several tasks are learned at once a filter may be for one of them: expr/median:25."""
+    candidates: tuple[str, ...] = ()
+    """Instead of one smoothing several, each of filters joined by "+" and "none" for none, of which the best on the
+    validation videos is taken, for each task by itself."""
+    thresholds: Literal["half", "validation"] = "half"
+    """From which score on an action unit is there. half: .5; validation: for each unit that of the best F1 on the
+    validation videos."""
+
+    def __post_init__(self) -> None:
+        from models.smoothing import read_filters
+
+        if self.smoothing and self.candidates:
+            raise ValueError("smoothing and candidates exclude each other; give one")
+        for words in (self.smoothing, *map(_split, self.candidates)):
+            read_filters([word.rpartition("/")[2] for word in words])
+
+    @property
+    def is_chosen(self) -> bool:
+        """Whether validation videos decide something."""
+        return bool(self.candidates) or self.thresholds != "half"
+
+    def check(self, evaluation: str) -> None:
+        """Raises ValueError where what should be chosen on validation videos would be chosen on the test videos."""
+        if self.is_chosen and evaluation == "paper":
+            raise ValueError(
+                "candidates and thresholds are chosen on validation videos, which evaluation=paper takes from the test "
+                "set: say evaluation=clean, or smoothing and thresholds=half"
+            )
+
+    def chains(self, task: str) -> list[tuple[str, ...]]:
+        """The chains of filters of a task (expr, au, va) among which the best is taken, as words."""
+        chains = [_split(words) for words in self.candidates] if self.candidates else [self.smoothing]
+        return [_for_task(words, task) for words in chains]
+
+
+def _split(words: str) -> tuple[str, ...]:
+    return () if words == "none" else tuple(words.split("+"))
+
+
+def _for_task(words: tuple[str, ...], task: str) -> tuple[str, ...]:
+    placed = [word.rpartition("/")[::2] for word in words]
+    return tuple(filter_ for where, filter_ in placed if where in ("", task))
