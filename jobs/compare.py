@@ -1,12 +1,14 @@
 #!/usr/bin/env python
-"""Compare fine-tunings of the same corpus, seed by seed and subject by subject.
+"""Compare fine-tunings, or heads, of the same corpus, seed by seed and subject by subject.
 
     python jobs/finetune.py dfew --corpus.root DIR --seeds 5 --name scratch
     python jobs/finetune.py dfew --corpus.root DIR --seeds 5 --name pretrained --init-from RUN
     python jobs/compare.py --arms scratch pretrained --baseline scratch
+    python jobs/compare.py --arms frame-wise temporal --baseline frame-wise --task expr
 
-An arm is the name of a fine-tuning, or NAME=DIRECTORY. Differences come with 95 % intervals over test subjects and
-seeds, and with a list of all that the arms' configs do not share. The last line on stdout is one JSON object.
+An arm is the name of a fine-tuning or of a head, or NAME=DIRECTORY. Differences come with 95 % intervals over test
+subjects and seeds, and with a list of all that the arms' configs do not share. The last line on stdout is one JSON
+object.
 """
 
 from __future__ import annotations
@@ -25,9 +27,11 @@ class Config:
     """The options of this job."""
 
     arms: tuple[str, ...]
-    """Names of fine-tunings below finetunings/ of the home, or NAME=DIRECTORY."""
+    """Names of fine-tunings below finetunings/ of the home, or of heads below heads/, or NAME=DIRECTORY."""
     baseline: str
     """The arm that the others are compared with."""
+    task: str | None = None
+    """Of arms that learned several tasks at once the one that is compared: expr, au or va."""
     home: str | None = None
     """Where runs are kept; None: $SEMBLANCE_HOME, or ~/semblance."""
     output: str | None = None
@@ -39,15 +43,15 @@ def main() -> None:
 
     from cluster.checkpoint import CheckpointError
     from cluster.runtime import print_result
-    from jobs.parts.comparison import compare_finetunings
+    from jobs.parts.comparison import compare_results, find_arm
     from pipelines.storage import Storage, StorageError
     from pipelines.storage import home as default_home
 
     home = Storage(config.home) if config.home else default_home()
-    arms = dict(arm.split("=", 1) if "=" in arm else (arm, home.full(f"finetunings/{arm}")) for arm in config.arms)
     try:
+        arms = dict(arm.split("=", 1) if "=" in arm else (arm, find_arm(arm, home)) for arm in config.arms)
         place = Storage(config.output) if config.output else home.child("comparisons", "-".join(arms))
-        result = compare_finetunings(arms, baseline=config.baseline, place=place)
+        result = compare_results(arms, baseline=config.baseline, place=place, task=config.task)
     except (CheckpointError, StorageError, ValueError) as error:
         sys.exit(f"error: {error}")
     print_result(result)

@@ -6,10 +6,13 @@
     python jobs/render_synthetic.py mead --output s3://bucket/takes --corpus.actors 24 --corpus.takes-per-actor 24
     python jobs/render_synthetic.py mead --contact-sheet cameras.jpg
     python jobs/render_synthetic.py twin --corpus dfew --corpus.clips-per-class 20
+    python jobs/render_synthetic.py images --corpus raf_db --corpus.images 960
+    python jobs/render_synthetic.py aff_wild2 --corpus.audio neutral
 
-The first word is the layout: voxceleb2 (the default), clips of one camera, mead, takes of seven cameras, or twin, a
-miniature of a labelled corpus. Each has corpus options of its own; LAYOUT --help lists them. The same command again
-goes on where it stopped. The last line on stdout is one JSON object.
+The first word is the layout: voxceleb2 (the default), clips of one camera, mead, takes of seven cameras, or a miniature
+of a corpus: twin, of labelled videos, images, of face images, or aff_wild2, of videos with sound that are labelled
+frame by frame. Each has corpus options of its own; LAYOUT --help lists them. The same command again goes on where it
+stopped. The last line on stdout is one JSON object.
 """
 
 from __future__ import annotations
@@ -24,7 +27,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import tyro
 
 from jobs.parts.command_line import first_word
-from pipelines.synthetic.config import MeadConfig, SyntheticConfig, TwinConfig, TwinName
+from pipelines.corpora.registry import ImageName
+from pipelines.synthetic.config import (
+    AffWild2Config,
+    ImageTwinConfig,
+    MeadConfig,
+    SyntheticConfig,
+    TwinConfig,
+    TwinName,
+)
 
 
 @dataclass(frozen=True)
@@ -35,8 +46,22 @@ class Twin(TwinConfig):
     """Which corpus."""
 
 
-LAYOUTS = {"voxceleb2": SyntheticConfig, "mead": MeadConfig, "twin": Twin}
-Corpus = TypeVar("Corpus", SyntheticConfig, MeadConfig, Twin)
+@dataclass(frozen=True)
+class Images(ImageTwinConfig):
+    """A miniature of a corpus of face images in its official layout, of procedural faces."""
+
+    corpus: Annotated[ImageName, tyro.conf.arg(name="")] = "affectnet"
+    """Which corpus."""
+
+
+LAYOUTS = {
+    "voxceleb2": SyntheticConfig,
+    "mead": MeadConfig,
+    "twin": Twin,
+    "images": Images,
+    "aff_wild2": AffWild2Config,
+}
+Corpus = TypeVar("Corpus", SyntheticConfig, MeadConfig, Twin, Images, AffWild2Config)
 
 
 @dataclass(frozen=True)
@@ -48,8 +73,9 @@ class Config(Generic[Corpus]):
     """Local directory or s3://bucket/prefix of the corpus. None: corpora/synthetic-<fingerprint> in $SEMBLANCE_HOME or
     in ~/semblance."""
     contact_sheet: Path | None = None
-    """Draw a sample into this file (.png, .jpg) instead of rendering a corpus: people and emotions, of mead actors and
-    cameras. Of the corpus options the seed alone has an effect. There is none of a twin."""
+    """Draw a sample into this file (.png, .jpg) instead of rendering a corpus: people and emotions; of mead actors and
+    cameras, of images people of every corpus, of aff_wild2 people as time goes by. Of the corpus options the seed alone
+    has an effect. There is none of a twin of videos."""
     num_cpus: int | None = None
     """CPUs of a private Ray; None: the machine. Ignored on a cluster."""
 
@@ -59,7 +85,7 @@ class Config(Generic[Corpus]):
         if self.contact_sheet is None:
             return
         if isinstance(self.corpus, TwinConfig):
-            raise ValueError("there is no contact_sheet of a twin; render it, its images lie in folders")
+            raise ValueError("there is no contact_sheet of a twin of videos; render it, its images lie in folders")
         if self.output is not None or self.num_cpus is not None:
             raise ValueError("output and num_cpus have no effect with contact_sheet; leave them out")
         if self.corpus != type(self.corpus)(seed=self.corpus.seed):
@@ -100,7 +126,7 @@ def main() -> None:
         {
             "root": storage.uri,
             "fingerprint": manifest["fingerprint"],
-            "videos": len(clips),
+            "images" if isinstance(config.corpus, ImageTwinConfig) else "videos": len(clips),
             "frames": sum(clip["frames"] for clip in clips),
         }
     )

@@ -128,11 +128,7 @@ class FeatureStore:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        try:
-            data = self.place.read(_table_name(video))
-        except ObjectMissing:
-            raise FeatureStoreError(f"the feature store {self.place.uri} has no video {video!r}") from None
-        table = pq.read_table(pa.BufferReader(data)).combine_chunks()
+        table = pq.read_table(self._table(video)).combine_chunks()
         feature = table["feature"].combine_chunks()
         if feature.type != pa.list_(pa.float32(), self.width):
             raise FeatureStoreError(
@@ -145,6 +141,13 @@ class FeatureStore:
             feature.flatten().to_numpy(zero_copy_only=False).reshape(-1, self.width),
         )
 
+    def frames(self, video: str) -> np.ndarray:
+        """The frames of a video that have features, int32, ascending. Raises FeatureStoreError for a video that is not
+        done."""
+        import pyarrow.parquet as pq
+
+        return pq.read_table(self._table(video), columns=["frame"])["frame"].to_numpy()
+
     def num_frames(self, video: str) -> int:
         """How many frames of a video have features, from the end of its table. Raises ObjectMissing."""
         import pyarrow as pa
@@ -154,6 +157,14 @@ class FeatureStore:
         size = self.place.size(name)
         tail = self.place.read_range(name, max(0, size - _FOOTER_BYTES), size)
         return pq.read_metadata(pa.BufferReader(tail)).num_rows
+
+    def _table(self, video: str) -> pa.BufferReader:
+        import pyarrow as pa
+
+        try:
+            return pa.BufferReader(self.place.read(_table_name(video)))
+        except ObjectMissing:
+            raise FeatureStoreError(f"the feature store {self.place.uri} has no video {video!r}") from None
 
     def _check(self, video: str, frame_M: np.ndarray, time_M: np.ndarray, feature_MD: np.ndarray) -> None:
         if frame_M.ndim != 1 or time_M.shape != frame_M.shape or feature_MD.shape != (len(frame_M), self.width):

@@ -13,7 +13,7 @@ import numpy as np
 from models.tokens import SequenceBatch
 from pipelines.feature_store import FeatureStore, Missing
 from pipelines.order import PADDING
-from pipelines.sequences import FeatureSequences, WindowConfig, window_rows
+from pipelines.sequences import FeatureSequences, WindowConfig, labels_digest, put_window, window_rows
 from pipelines.stream import SampleStream, StreamConfig
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ def build_stream(config: SequenceStreamConfig) -> SampleStream:
     stores = [FeatureStore.open(address) for address in config.stores]
     rows = window_rows(labels, config.videos, config.window)
     width, num_outputs = sum(store.width for store in stores), len(labels.protocol.classes)
-    told = [catalog.fingerprint, config.protocol, config.missing, f"{config.window.length}/{config.window.stride}"]
+    told = [catalog.fingerprint, labels_digest(labels, config.videos)[:16], config.protocol, config.missing]
+    told += [f"{config.window.length}/{config.window.stride}"]
     told += [store.key[:16] for store in stores] + [hashlib.sha256("\n".join(config.videos).encode()).hexdigest()[:16]]
     return SampleStream(
         config,
@@ -109,15 +110,11 @@ class SequenceReader:
         for index, position in enumerate(positions_B):
             if position == PADDING:
                 continue
-            row = {
-                name: self._rows[name][int(position)].as_py() for name in self._rows.column_names if name != "target"
-            }
-            target = self._rows["target"][int(position)].values.to_numpy(zero_copy_only=False)
-            frames = self._features.read(row["video"], row["num_frames"])
-            inside, length = slice(row["start"], row["start"] + row["length"]), row["length"]
-            batch["feature_BTD"][index, :length] = frames.feature_ND[inside]
-            batch["present_BT"][index, :length] = frames.present_N[inside]
-            batch["valid_BT"][index, :length] = True
+            row = {name: self._rows[name][int(position)] for name in self._rows.column_names}
+            start, length = row["start"].as_py(), row["length"].as_py()
+            frames = self._features.read(row["video"].as_py(), row["num_frames"].as_py())
+            put_window(batch, index, frames, start, length)
+            target = row["target"].values.to_numpy(zero_copy_only=False)
             batch["target_BTK"][index, :length] = target.reshape(length, -1)
-            batch["sample_id_B"][index] = row["sample_id"]
+            batch["sample_id_B"][index] = row["sample_id"].as_py()
         return batch

@@ -5,8 +5,9 @@ Shape letters as in models.tokens; N counts the frames of a video, D is all sets
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -49,8 +50,7 @@ def present_frames(stores: Sequence[FeatureStore], video: str, num_frames: int) 
     that a store does not have."""
     present_N = np.ones(num_frames, bool)
     for store in stores:
-        frame_M = store.read(video).frame_M
-        present_N &= np.isin(np.arange(num_frames), frame_M)
+        present_N &= np.isin(np.arange(num_frames), store.frames(video))
     return present_N
 
 
@@ -59,7 +59,7 @@ class FeatureSequences:
 
     def __init__(self, stores: Sequence[FeatureStore], missing: Missing, *, cache_bytes: int) -> None:
         self._stores, self._missing, self._room = tuple(stores), missing, cache_bytes
-        self._kept: OrderedDict[str, Frames] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, int], Frames] = OrderedDict()
 
     @property
     def width(self) -> int:
@@ -67,9 +67,9 @@ class FeatureSequences:
 
     def read(self, video: str, num_frames: int) -> Frames:
         """The features of every frame. Raises FeatureStoreError for a video that a store does not have."""
-        if video in self._kept:
-            self._kept.move_to_end(video)
-            return self._kept[video]
+        if (video, num_frames) in self._kept:
+            self._kept.move_to_end((video, num_frames))
+            return self._kept[video, num_frames]
         parts = []
         for store in self._stores:
             found = store.read(video)
@@ -78,15 +78,35 @@ class FeatureSequences:
             np.concatenate([feature_ND for feature_ND, _ in parts], axis=1),
             np.logical_and.reduce([present_N for _, present_N in parts]),
         )
-        self._keep(video, frames)
+        self._kept[video, num_frames] = frames
+        self._shrink()
         return frames
 
-    def _keep(self, video: str, frames: Frames) -> None:
-        self._kept[video] = frames
+    def _shrink(self) -> None:
         used = sum(kept.feature_ND.nbytes for kept in self._kept.values())
         while used > self._room and self._kept:
             _, oldest = self._kept.popitem(last=False)
             used -= oldest.feature_ND.nbytes
+
+
+def put_window(batch: Mapping[str, np.ndarray], row: int, frames: Frames, start: int, length: int) -> None:
+    """Lays frames of a video into a row of a batch (models.tokens.SequenceBatch); what is beyond them stays as it is,
+    padding."""
+    inside = slice(start, start + length)
+    batch["feature_BTD"][row, :length] = frames.feature_ND[inside]
+    batch["present_BT"][row, :length] = frames.present_N[inside]
+    batch["valid_BT"][row, :length] = True
+
+
+def labels_digest(labels: FrameLabels, videos: Sequence[str]) -> str:
+    """64 hexadecimal digits: equal where the labels of the videos are. Those of frames without an image are in no
+    catalog, and so not in its fingerprint."""
+    sha = hashlib.sha256()
+    for video in videos:
+        target_NK = labels.targets(video)
+        sha.update(f"{video}\n{labels.part(video)}\n{target_NK.shape}\n".encode())
+        sha.update(np.where(np.isnan(target_NK), np.float32(np.nan), target_NK).astype("<f4").tobytes())
+    return sha.hexdigest()
 
 
 def window_rows(labels: FrameLabels, videos: Sequence[str], config: WindowConfig) -> pa.Table:
@@ -107,7 +127,9 @@ def window_rows(labels: FrameLabels, videos: Sequence[str], config: WindowConfig
             rows["num_frames"].append(len(target_NK))
             rows["target"].append(pa.array(target_TK.ravel(), pa.float32()))
     if not rows["video"]:
-        raise ValueError(f"no frame of the {len(videos)} videos is labelled under protocol {labels.protocol.name}")
+        raise ValueError(
+            f"no frame of the {len(videos)} videos is labelled under protocol {labels.protocol.name}; choose others"
+        )
     lengths = np.cumsum([0, *map(len, rows["target"])])
     return pa.table(
         {

@@ -51,13 +51,18 @@ def evaluate_tasks(
     table: pa.Table, protocol: EvaluationProtocol, *, expected: Sequence[str], **options: Any
 ) -> dict[str, Any]:
     """`scores.evaluate`; of several tasks at once "tasks" holds that of each, over the rows that have it, and their
-    scores are named TASK/METRIC."""
+    scores are named TASK/METRIC. Raises ValueError as that, and for a task that no row has."""
     if protocol.task != "affect":
         return evaluate(table, protocol, expected=expected, **options)
     check_complete(expected, table["uri"].to_pylist())
     tasks = {}
     for name, (single, columns) in task_columns(protocol).items():
         rows = narrowed(table, columns)
+        if not rows.num_rows:
+            raise ValueError(
+                f"none of {table.num_rows} rows is annotated for {name} of protocol {protocol.name}: complete the "
+                f"corpus, or choose a protocol without {name}"
+            )
         tasks[name] = evaluate(rows, single, expected=rows["uri"].to_pylist(), **options)
     first = next(iter(tasks.values()))
     named = {
@@ -71,7 +76,7 @@ def evaluate_tasks(
         "task": protocol.task,
         "videos": table.num_rows,
         "official_videos": protocol.official,
-        "subjects": max(one["subjects"] for one in tasks.values()),
+        "subjects": len(set(table["subject"].to_pylist())),
         "metric": SCORE,
         "headline": sum(one["headline"] for one in tasks.values()),
         "headline_interval_95": None,
@@ -88,7 +93,7 @@ def narrowed(table: pa.Table, columns: slice) -> pa.Table:
     import pyarrow as pa
 
     numbers = {name: np.array(table[name].to_pylist(), np.float32)[:, columns] for name in ("target", "score")}
-    rows = np.flatnonzero(~np.isnan(numbers["target"]).any(1))
+    rows = np.flatnonzero(has_task(numbers["target"], slice(None)))
     chosen = table.take(pa.array(rows)).drop_columns([name for name in ("votes",) if name in table.column_names])
     for name, value_NK in numbers.items():
         index = chosen.schema.get_field_index(name)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from pipelines.annotate import Annotated, annotate
 from pipelines.annotate_video import AnnotateConfig
 from pipelines.annotations import Annotations, open_annotations
-from pipelines.catalog import OK, Catalog, load
+from pipelines.catalog import IMAGE, OK, Catalog, load
+from pipelines.face_mesh import FaceMeshUnavailable
 from pipelines.storage import home
 from pipelines.synthetic.clip_specs import ANNOTATIONS
 from pipelines.track_file import NO_FACE
@@ -39,13 +40,19 @@ def annotate_catalog(
 
 def find_annotations(catalog_uri: str, catalog: Catalog, *, given: str | None, has_truth: bool) -> Annotations:
     """The annotations of a catalog that a run needs: at the address `given`, or where they are kept. Those of a
-    synthetic corpus (`has_truth`) are made of its ground truth, unless they are there. Ray must be up.
+    synthetic corpus (`has_truth`) are made of its ground truth, or found in its pixels where it is of single images,
+    unless they are there. Ray must be up.
 
-    Raises ValueError where a corpus that is not ours has none, with the command that makes them.
+    Raises ValueError where a corpus that is not ours has none, with the command that makes them, and where faces cannot
+    be looked for.
     """
     if has_truth:
-        truth = AnnotateConfig(openface=catalog.storage.full(ANNOTATIONS))
-        return open_annotations(annotate_catalog(catalog_uri, None, truth)["annotations"])
+        is_images = IMAGE in catalog.table["kind"].unique().to_pylist()
+        found = AnnotateConfig(max_faces=1) if is_images else AnnotateConfig(openface=catalog.storage.full(ANNOTATIONS))
+        try:
+            return open_annotations(annotate_catalog(catalog_uri, None, found)["annotations"])
+        except FaceMeshUnavailable as error:
+            raise ValueError(str(error)) from error
     try:
         return open_annotations(given or address(catalog_uri))
     except ValueError as error:

@@ -50,7 +50,7 @@ def prepare_catalog(corpus: CorpusConfig, place: Storage) -> tuple[str, Catalog]
     One that exists is used as it is, however much its corpus has grown: `jobs/build_catalog.py` brings it up to date,
     and a run that is resumed must find the data it began with. Ray must be up.
     """
-    root = render(corpus, place).uri if corpus.name == "synthetic" else corpus.root or ""
+    root = render(corpus, place).uri if corpus.is_synthetic else corpus.root or ""
     return find_or_build(corpus.layout, root, place, exclude=corpus.exclude)
 
 

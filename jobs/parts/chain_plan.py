@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from jobs.parts.chain import is_settled
@@ -13,7 +12,8 @@ from jobs.parts.chain_config import UNKNOWN_ROOT, Stage
 from jobs.parts.chain_corpora import known_catalog
 from jobs.parts.chain_keys import LOOKED_UP, outcome_key, stage_key
 from jobs.parts.chain_ledger import Entry
-from jobs.parts.face_config import FaceCorporaConfig
+from jobs.parts.face_config import FaceCorporaConfig, FacePretrainConfig
+from jobs.parts.finetune_config import FinetuneConfig
 from jobs.parts.fold_config import FoldConfig
 from jobs.parts.head_config import HeadConfig
 from jobs.parts.mead_config import MeadPretrainConfig
@@ -41,8 +41,8 @@ class Planned:
     after: tuple[str, ...]
     size: str
     counts: dict[str, int]
-    """What of the size is known: videos, trials, runs (folds times seeds) of a trial, epochs of a run, samples of an
-    epoch, cells."""
+    """What of the size is known: videos (or images) that are looked up or shown to an encoder, trials, runs (folds
+    times seeds) of a trial, epochs of a run, samples of an epoch, cells."""
 
 
 def plan(stages: Sequence[Stage], entries: Mapping[str, Entry], home: Storage) -> list[Planned]:
@@ -53,12 +53,16 @@ def plan(stages: Sequence[Stage], entries: Mapping[str, Entry], home: Storage) -
         home: where catalogs are kept.
     """
 
-    @cache
-    def catalog(corpus: AnyCorpus) -> Catalog | None:
+    known_catalogs: dict[str, Catalog | None] = {}
+
+    def catalog(corpus: AnyCorpus | FaceCorporaConfig) -> Catalog | None:
         if UNKNOWN_ROOT in roots_of(corpus):
             return None
-        found = known_catalog(corpus, home)
-        return found and found[1]
+        key = repr(corpus)
+        if key not in known_catalogs:
+            found = known_catalog(corpus, home)
+            known_catalogs[key] = found and found[1]
+        return known_catalogs[key]
 
     keys: dict[str, str] = {}
     rows = []
@@ -96,8 +100,8 @@ def _found(stage: Stage, known: Entry, catalog: Any) -> dict[str, Any]:
 
 def _counts(stage: Stage, catalog: Any) -> dict[str, int]:
     config = stage.config
-    if stage.job in LOOKED_UP:
-        there = catalog(config)
+    if stage.job in LOOKED_UP or stage.job == "extract":
+        there = catalog(config if stage.job in LOOKED_UP else config.corpus)
         return {} if there is None else {"videos": there.counts()["ok"]}
     if isinstance(config, SweepConfig):
         return {"trials": config.search.count(config.dimensions), **_run_counts(config.base, catalog)}
@@ -122,33 +126,40 @@ def _run_counts(config: RunConfig, catalog: Any) -> dict[str, int]:
 
 
 def _pretrained(config: Any, catalog: Catalog) -> int:
-    """Videos, or takes, of the training split."""
+    """Videos, takes or images of the training split that a pass visits."""
     import pyarrow.compute as pc
 
     from jobs.parts.pretraining import TRAINING_SPLIT
     from pipelines.catalog import OK
     from pipelines.take_stream import chosen_takes
+    from pipelines.video_stream import corpus_shares
 
     if isinstance(config, MeadPretrainConfig):
         fewest_views = 2 if config.target_views == "other" else 1
         return chosen_takes(catalog, TRAINING_SPLIT, config.choice, fewest_views=fewest_views)[0].num_rows
     rows = catalog.table
-    chosen = pc.and_(pc.equal(rows["split"], TRAINING_SPLIT), pc.equal(rows["status"], OK))
-    return pc.sum(chosen).as_py() or 0
+    chosen = rows.filter(pc.and_(pc.equal(rows["split"], TRAINING_SPLIT), pc.equal(rows["status"], OK)))
+    if isinstance(config, FacePretrainConfig):
+        return round(corpus_shares(chosen["uri"], tuple(config.corpus.weights.items())).sum())
+    return chosen.num_rows
 
 
 def _learned(config: FoldConfig, catalog: Catalog) -> tuple[int, int]:
-    """Labelled videos outside of the test part of a run, on the average over folds, and the folds."""
+    """Labelled videos that a run learns from, on the average over folds, and the folds."""
+    import numpy as np
+
     from jobs.parts.fold_runs import chosen_folds
     from jobs.parts.labelled_corpus import chosen_protocol
     from pipelines.labels import label_rows
 
     protocol = chosen_protocol(config.corpus, catalog)
-    parts = label_rows(catalog.table["labels"], protocol)[2]
-    folds = len(chosen_folds(config, protocol))
-    if not protocol.folds:
-        return int((parts == "train").sum()), folds
-    return round(len(parts) * (protocol.folds - 1) / protocol.folds), folds
+    _, target_NK, part_N = label_rows(catalog.table["labels"], protocol)
+    share = 1 - 1 / protocol.folds if protocol.folds else 1.0
+    learned_MK = target_NK if protocol.folds else target_NK[part_N == "train"]
+    samples = share * len(learned_MK)
+    if isinstance(config, FinetuneConfig) and config.per_class is not None:
+        samples = np.minimum(share * np.bincount(learned_MK.argmax(1)), config.per_class).sum()
+    return round(samples), len(chosen_folds(config, protocol))
 
 
 def _size(stage: Stage, counts: Mapping[str, int]) -> str:
@@ -156,6 +167,8 @@ def _size(stage: Stage, counts: Mapping[str, int]) -> str:
     if stage.job in LOOKED_UP:
         videos = f"{counts['videos']:,} videos or images" if counts else "not known yet"
         return f"{videos}, root {', '.join(roots_of(config))}" if roots_of(config) else videos
+    if stage.job == "extract":
+        return f"{counts['videos']:,} videos or images" if counts else NOT_YET
     if stage.job == "table":
         return f"{counts['cells']} cells"
     if "epochs" not in counts:

@@ -79,6 +79,7 @@ def summarize(
         "failed": {name: outcome.detail for name, outcome in outcomes.items() if outcome.state == "failed"},
         "tables": [results[stage.name]["markdown"] for stage in done if stage.job == "table"],
         "exported": [results[stage.name]["weights"] for stage in done if stage.job == "export"],
+        "submissions": [one for stage in done for one in results[stage.name].get("submissions", {}).values()],
         "was_asked_to_stop": any(outcome.was_asked_to_stop for outcome in outcomes.values()),
         "is_finished": len(done) == len(stages),
     }

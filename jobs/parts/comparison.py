@@ -1,4 +1,5 @@
-"""Fine-tunings of the same videos against each other: is one better, and in what do they differ?
+"""Fine-tunings of the same videos, or heads on the same frames, against each other: is one better, and in what do they
+differ?
 
 Planned as it should be, arms share corpus, search and budget and have at least five seeds each; this says in what their
 configs differ, and draws intervals over test subjects and seeds, the same ones for every arm.
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from jobs.config import flat_fields
 from jobs.parts.evaluation import METRICS, read_result
 from jobs.parts.finetune_config import FinetuneConfig
+from jobs.parts.head_config import HeadConfig
 from pipelines.labels import EvaluationProtocol
 from pipelines.storage import ObjectMissing, Storage
 
@@ -25,10 +27,11 @@ logger = logging.getLogger(__name__)
 
 COMPARISON, PICTURE = "comparison.json", "comparison.png"
 FEWEST_SEEDS = 5
+JOBS = (FinetuneConfig, HeadConfig)
 
 
 class Arm(NamedTuple):
-    """What a fine-tuning left, by seed."""
+    """What a fine-tuning or the training of a head left, by seed."""
 
     results: list[dict[str, Any]]
     tables: list[pa.Table]
@@ -37,17 +40,30 @@ class Arm(NamedTuple):
     """Of its first run, as JSON values."""
 
 
-def compare_finetunings(directories: Mapping[str, str], *, baseline: str, place: Storage) -> dict[str, Any]:
-    """Compares the arms by the headline of their protocol; writes comparison.json and comparison.png.
+def find_arm(name: str, home: Storage) -> str:
+    """Address of the result of that name. Raises ValueError where there is none, or one of each job."""
+    kinds = [config.RESULTS for config in JOBS]
+    found = [home.full(f"{kind}/{name}") for kind in kinds if next(home.list(f"{kind}/{name}"), None) is not None]
+    if len(found) != 1:
+        several = f"several results: {', '.join(found)}" if found else f"no result in {' or '.join(kinds)}"
+        raise ValueError(f"{name} has {several} of {home.uri}; give {name}=DIRECTORY")
+    return found[0]
 
-    Raises ValueError for a baseline that is no arm, a directory without a result, or arms that are not about the same
-    videos.
+
+def compare_results(
+    directories: Mapping[str, str], *, baseline: str, place: Storage, task: str | None = None
+) -> dict[str, Any]:
+    """Compares the arms by the headline of their protocol, or where they learned several tasks at once by that of
+    `task`; writes comparison.json and comparison.png.
+
+    Raises ValueError for a baseline that is no arm, a directory without a result, arms that are not about the same
+    videos, or a task that they do not have.
     """
     from jobs.parts.score_comparison import compare, over_seeds
 
     if baseline not in directories:
         raise ValueError(f"baseline={baseline!r} is none of the arms {', '.join(directories)}")
-    arms = {name: read_arm(Storage(directory)) for name, directory in directories.items()}
+    arms = {name: read_arm(Storage(directory), task) for name, directory in directories.items()}
     if len(protocols := {arm.protocol for arm in arms.values()}) > 1:
         raise ValueError(f"the arms are of different protocols: {protocols}")
     protocol = protocols.pop()
@@ -62,6 +78,7 @@ def compare_finetunings(directories: Mapping[str, str], *, baseline: str, place:
         "arms": {name: {"directory": directories[name], **over_seeds(arm.results)} for name, arm in arms.items()},
         "above_baseline": compare({name: arm.tables for name, arm in arms.items()}, protocol, baseline=baseline),
         "differ_in": differing({name: arm.config for name, arm in arms.items()}),
+        "unit": arms[baseline].results[0].get("unit", "videos"),
         "videos": arms[baseline].results[0]["videos"],
         "subjects": arms[baseline].results[0]["subjects"],
     }
@@ -71,23 +88,43 @@ def compare_finetunings(directories: Mapping[str, str], *, baseline: str, place:
     return result | {"directory": place.uri, "picture": place.full(PICTURE), "is_finished": True}
 
 
-def read_arm(place: Storage) -> Arm:
-    """Raises ValueError where the fine-tuning is not finished."""
+def read_arm(place: Storage, task: str | None = None) -> Arm:
+    """Raises ValueError where the training is not finished, or for a task as `compare_results`."""
     from cluster.checkpoint import describe_checkpoint
 
     seeds = [place.child(item.name.split("/")[0]) for item in place.list() if item.name.endswith(f"/{METRICS}")]
     try:
-        found = [read_result(seed) for seed in seeds or [place]]
+        found = [_of_task(*read_result(seed), task) for seed in seeds or [place]]
     except ObjectMissing as error:
-        raise ValueError(f"{place.uri} holds no finished fine-tuning: {error}") from None
+        raise ValueError(f"{place.uri} holds no finished fine-tuning or head: {error}") from None
     results, tables, protocols = (list(column) for column in zip(*found, strict=True))
     config = describe_checkpoint(results[0]["runs"][0])["metadata"]["config"]
-    return Arm(results, tables, protocols[0], config)
+    scored = {name: results[0][name] for name in HeadConfig.SCORING if name in results[0]}
+    return Arm(results, tables, protocols[0], config | scored)
+
+
+def _of_task(
+    result: dict[str, Any], table: pa.Table, protocol: EvaluationProtocol, task: str | None
+) -> tuple[dict[str, Any], pa.Table, EvaluationProtocol]:
+    """What one of several tasks makes of a result."""
+    from jobs.parts.affect_scores import narrowed, task_columns
+
+    if protocol.task != "affect":
+        if task is not None:
+            raise ValueError(f"task={task} has no effect on protocol {protocol.name}, which is of one; leave it out")
+        return result, table, protocol
+    tasks = task_columns(protocol)
+    if task not in tasks:
+        raise ValueError(f"protocol {protocol.name} is of several tasks: say which, --task {' or '.join(tasks)}")
+    single, columns = tasks[task]
+    return result | result["tasks"][task], narrowed(table, columns), single
 
 
 def differing(configs: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Values by arm of every field of what is learned that the arms do not share; seeds and folds apart."""
-    apart = {*FinetuneConfig.PLACEMENT, "seed", "folds", "recipe"}
+    """Values by arm of every field of what is learned, and of what becomes of its scores, that the arms do not share;
+    seeds and folds apart."""
+    placed = {name for config in JOBS for name in config.PLACEMENT} - {*HeadConfig.SCORING}
+    apart = {*placed, "seed", "folds", "recipe"}
     flat = {arm: flat_fields({k: v for k, v in config.items() if k not in apart}) for arm, config in configs.items()}
     names = sorted({name for values in flat.values() for name in values})
     found = {name: {arm: values.get(name) for arm, values in flat.items()} for name in names}
@@ -140,6 +177,6 @@ def _title(result: dict[str, Any]) -> str:
 def _caption(result: dict[str, Any]) -> str:
     evaluations = ", ".join(sorted({arm["evaluation"] for arm in result["arms"].values()}))
     return (
-        f"{result['videos']} videos of {result['subjects']} subjects; {evaluations} evaluation; intervals are drawn "
-        "over subjects and seeds"
+        f"{result['videos']} {result['unit']} of {result['subjects']} subjects; {evaluations} evaluation; intervals "
+        "are drawn over subjects and seeds"
     )

@@ -22,17 +22,23 @@ METRICS, CONFUSION = "metrics.json", "confusion.png"
 
 
 def setting_of(data: Mapping[str, Any], test_subjects: Sequence[str]) -> Setting | None:
-    """transductive where a checkpoint that the weights come from has seen a test subject, by its own list of subjects;
-    inductive where none has; None where nothing came before. `data` is what the fine-tuned checkpoint says of its
-    own."""
-    ancestors, ancestor = [], data.get("started_from")
-    while ancestor:
-        ancestors.append(ancestor)
-        ancestor = ancestor.get("started_from")
+    """transductive where a checkpoint that the weights, or the features, come from has seen a test subject, by its own
+    list of subjects; inductive where none has; None where nothing came before. `data` is what the fine-tuned checkpoint
+    says of its own."""
+    ancestors, ahead = [], _before(data)
+    while ahead:
+        ancestors += ahead
+        ahead = [one for ancestor in ahead for one in _before(ancestor)]
     if not ancestors:
         return None
     seen = {subject for one in ancestors if one.get("corpus") == data["corpus"] for subject in one["subjects"]}
     return "transductive" if seen & set(test_subjects) else "inductive"
+
+
+def _before(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What is known of the data of the checkpoints that came right before."""
+    features = [one["seen"] for one in data.get("features", ())]
+    return [one for one in (data.get("started_from"), *features) if one]
 
 
 def evaluate_folds(works: Sequence[FoldWork], tables: Sequence[pa.Table]) -> tuple[dict[str, Any], pa.Table]:

@@ -57,7 +57,12 @@ class FaceCorporaConfig:
     @property
     def title(self) -> str:
         """For results: synthetic corpora say so."""
-        return ("synthetic " if self.is_synthetic else "") + "+".join(self.names)
+        return f"synthetic {self.layout}" if self.is_synthetic else self.layout
+
+    @property
+    def layout(self) -> str:
+        """What the catalog of their union is named after."""
+        return "+".join(self.names)
 
 
 @dataclass(frozen=True)

@@ -179,7 +179,8 @@ def score(runs: Sequence[Run], checkpoints: Sequence[str], place: Storage) -> di
         place.write(METRICS, json.dumps(summary | details_over_seeds(results), indent=1).encode())
         return line | {name: summary[name] for name in ("metric", "headline", "metrics")} | {"seeds": len(results)}
     names = ("corpus", "protocol", "evaluation", "setting", "metric", "headline", "headline_interval_95", "metrics")
-    return line | {name: results[0][name] for name in names} | {"predictions": place.full(PREDICTIONS)}
+    more = {name: results[0][name] for name in ("timelines", "submissions") if name in results[0]}
+    return line | {name: results[0][name] for name in names} | {"predictions": place.full(PREDICTIONS)} | more
 
 
 def _train(run: Run, sharing: int, stop: Event) -> dict[str, Any]:

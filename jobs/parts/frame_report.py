@@ -20,6 +20,7 @@ from models.metrics import THRESHOLD
 from models.video_diagnosis import VideoDiagnosis, diagnose
 from pipelines.feature_store import FeatureStore
 from pipelines.labels import EvaluationProtocol, attribute_values
+from pipelines.sequences import present_frames
 from pipelines.storage import Storage
 from pipelines.submission import check_submission, write_submission
 
@@ -53,49 +54,61 @@ def draw_timelines(
     diagnoses: Sequence[VideoDiagnosis],
     labels: FrameLabels,
     told: Mapping[str, np.ndarray],
-    present: Mapping[str, np.ndarray],
+    features: Sequence[FeatureStore],
 ) -> list[str]:
-    """Of the worst video, the middle one and the best: timeline-VIDEO.png. Returns their addresses."""
+    """Of the worst video, the middle one and the best: timeline-VIDEO.png. Returns their addresses.
+
+    Args:
+        diagnoses: the worst first.
+        told: scores of all frames of these videos.
+        features: what the scores were made of; where a frame has none, the timeline says so.
+    """
     from jobs.parts.affect_pictures import FrameTrack, draw_timeline
 
-    scored = [one.video for one in diagnoses if one.score is not None]
+    scored = [one.video for one in diagnoses if one.score is not None] or [one.video for one in diagnoses]
     chosen = dict.fromkeys(scored[index] for index in np.linspace(0, len(scored) - 1, _TIMELINES).round().astype(int))
     for video in chosen:
         tracks = {
             task: FrameTrack(single.classes, labels.targets(video)[:, columns], told[video][:, columns])
             for task, (single, columns) in task_columns(labels.protocol).items()
         }
-        place.write(f"timeline-{video}.png", draw_timeline(video, tracks, present[video], fps=_FPS))
+        present_N = present_frames(features, video, labels.num_frames(video))
+        place.write(f"timeline-{video}.png", draw_timeline(video, tracks, present_N, fps=_FPS))
     return [place.full(f"timeline-{video}.png") for video in chosen]
 
 
 def write_submissions(
     place: Storage,
-    labels: FrameLabels,
+    protocol: EvaluationProtocol,
+    submitted: Mapping[str, Mapping[str, int | None]],
     stores: Sequence[FeatureStore],
     validated: Validated,
     config: PostprocessingConfig,
 ) -> dict[str, str]:
-    """submission/TASK.txt for each task, of the videos whose labels nobody has told, checked by our reader; the mean
-    over the `stores` of scores. Returns their addresses by task, none where there are no such videos."""
-    lengths = {video: labels.test_frames[video] for video in labels.test_videos()}
-    if unknown := sorted(video for video, frames in lengths.items() if frames is None):
-        logger.warning(
-            "no submission: nothing tells how many frames %d test videos have, the first is %s; add the example files "
-            "of the challenge, which list them",
-            len(unknown),
-            unknown[0],
-        )
-        return {}
-    if not lengths:
-        return {}
-    scores = [scores_of_videos(store, lengths)[0] for store in stores]
-    mean = {video: np.mean([one[video] for one in scores], axis=0) for video in lengths}
-    told, _ = postprocess(mean, validated, labels.protocol, config)
+    """submission/TASK.txt for each task, checked by our reader; the mean over the `stores` of scores. Returns their
+    addresses by task, none where the task has no videos without labels, or the frames of one are not known.
+
+    Args:
+        submitted: jobs.parts.frame_split.submitted_videos.
+    """
     written = {}
-    for task, (single, columns) in task_columns(labels.protocol).items():
-        values = {video: _told(one[:, columns], single) for video, one in told.items()}
-        data, name = write_submission(task, values), f"submission/{task}.txt"
+    for task, (single, columns) in task_columns(protocol).items():
+        lengths = submitted[task]
+        if unknown := [video for video, frames in lengths.items() if frames is None]:
+            logger.warning(
+                "no submission of %s: nothing tells how many frames %d test videos have, the first is %s; add the "
+                "example files of the challenge, which list them",
+                task,
+                len(unknown),
+                unknown[0],
+            )
+        if unknown or not lengths:
+            continue
+        scores = [scores_of_videos(store, lengths) for store in stores]
+        mean = {video: np.mean([one[video][:, columns] for one in scores], axis=0) for video in lengths}
+        told, _ = postprocess(mean, validated.of(columns), single, config)
+        data = write_submission(task, {video: _told(score_NK, single) for video, score_NK in told.items()})
+        name = f"submission/{task}.txt"
         check_submission(task, data, lengths)
         place.write(name, data)
         written[task] = place.full(name)
@@ -109,11 +122,13 @@ def _told(score_NK: np.ndarray, single: EvaluationProtocol) -> np.ndarray:
 
 
 def _lines(diagnoses: Sequence[VideoDiagnosis], classes: Sequence[str]) -> bytes:
+    """Without the columns that no video has a value in, such as those of other tasks."""
     text = io.StringIO()
-    writer = csv.writer(text)
     rows = [_row(one, classes) for one in diagnoses]
-    writer.writerow(rows[0])
-    writer.writerows(row.values() for row in rows)
+    names = [name for name in rows[0] if any(row[name] != "" for row in rows)]
+    writer = csv.DictWriter(text, names, extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(rows)
     return text.getvalue().encode()
 
 

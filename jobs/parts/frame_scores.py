@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,18 +16,15 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SHOWN = "image"
-"""Attribute of a frame: there, or missing, where its scores are those of a neighbour."""
+"""Attribute of a frame: there, or missing, where it has no features of its own."""
 
 
-def scores_of_videos(
-    store: FeatureStore, num_frames: Mapping[str, int]
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Scores [N, K] of every frame of videos, those of the nearest frame where one has none (NetEase 3.2), and which
-    frames have their own (bool [N]).
+def scores_of_videos(store: FeatureStore, num_frames: Mapping[str, int]) -> dict[str, np.ndarray]:
+    """Scores [N, K] of every frame of videos, those of the nearest frame where one has none (NetEase 3.2).
 
     Raises FeatureStoreError for a video that the store does not have, ValueError for one without any frame in it.
     """
-    scores, present = {}, {}
+    scores = {}
     for video, frames in num_frames.items():
         found = store.read(video)
         if not len(found.frame_M):
@@ -35,8 +32,8 @@ def scores_of_videos(
                 f"{store.place.uri} has scores of no frame of {video}, none of its images could be used: give them "
                 "back, or name the video in the exclusion list of the catalog"
             )
-        scores[video], present[video] = align(found.frame_M, found.feature_MD, frames, "nearest")
-    return scores, present
+        scores[video], _ = align(found.frame_M, found.feature_MD, frames, "nearest")
+    return scores
 
 
 def frame_uri(video: str, frame: int) -> str:
@@ -55,7 +52,8 @@ def labelled_frames(split: FrameSplit, video: str) -> np.ndarray:
 
 
 def frame_table(split: FrameSplit, scores: Mapping[str, np.ndarray], present: Mapping[str, np.ndarray]) -> pa.Table:
-    """Predictions (jobs.parts.scores) of all labelled frames of the test videos."""
+    """Predictions (jobs.parts.scores) of all labelled frames of the test videos, of whose frames `scores` [N, K] and
+    `present` (bool [N], whether one has features of its own) tell."""
     import pyarrow as pa
 
     frames = {video: labelled_frames(split, video) for video in split.tested}
@@ -72,7 +70,7 @@ def frame_table(split: FrameSplit, scores: Mapping[str, np.ndarray], present: Ma
         {
             "sample_id": pa.array(np.arange(len(uris))),
             "uri": pa.array(uris, pa.string()),
-            "subject": pa.array(_repeated(frames, subject_of), pa.string()),
+            "subject": pa.array([subject_of(video) for video, one in frames.items() for _ in one], pa.string()),
             "part": pa.array([split.part] * len(uris), pa.string()),
             "target": numbers({video: split.labels.targets(video) for video in frames}),
             "attributes": pa.array([told[bool(one)] for one in shown], ATTRIBUTES_TYPE),
@@ -80,7 +78,3 @@ def frame_table(split: FrameSplit, scores: Mapping[str, np.ndarray], present: Ma
             "clips": pa.array(np.ones(len(uris), np.int32)),
         }
     )
-
-
-def _repeated(frames: Mapping[str, np.ndarray], name_of: object) -> Sequence[str]:
-    return [name_of(video) for video, one in frames.items() for _ in range(len(one))]

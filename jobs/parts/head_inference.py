@@ -5,23 +5,25 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cluster.preflight import cluster_capacity
-from pipelines.feature_store import FeatureStore, Missing, frame_times
+from pipelines.feature_store import STORE, VIDEOS, FeatureStore, FeatureStoreError, Missing, frame_times
 from pipelines.progress import progress
-from pipelines.sequences import FeatureSequences, WindowConfig
+from pipelines.sequences import FeatureSequences, Frames, WindowConfig, put_window
 from pipelines.storage import Storage
 from pipelines.windows import merge, windows
+
+if TYPE_CHECKING:
+    from pipelines.frame_labels import FrameLabels
 
 logger = logging.getLogger(__name__)
 
 _WINDOWS_AT_ONCE = 16
 _VIDEOS_PER_TASK = 16
 _NOMINAL_FPS = 25.0  # of the times in a store of scores, which nobody aligns by
-_CACHE_BYTES = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def _score_in_task(config: HeadInferenceConfig, num_frames: Mapping[str, int], s
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     head = load_trained(config.checkpoint, (HeadConfig,)).model().eval().to(device)
     stores = [FeatureStore.open(address) for address in config.stores]
-    features = FeatureSequences(stores, config.missing, cache_bytes=_CACHE_BYTES)
+    features = FeatureSequences(stores, config.missing, cache_bytes=0)
     for video, frames in num_frames.items():
         score_NK = score_video(head, features, video, frames, config.window)
         store.write(video, np.arange(frames), frame_times(frames, _NOMINAL_FPS), score_NK.astype(np.float32))
@@ -83,32 +85,30 @@ def score_video(head: Any, features: FeatureSequences, video: str, num_frames: i
     return merge(np.concatenate(told), window_M2, num_frames)
 
 
-def window_batch(frames: Any, window_M2: np.ndarray, length: int) -> dict[str, np.ndarray]:
+def window_batch(frames: Frames, window_M2: np.ndarray, length: int) -> dict[str, np.ndarray]:
     """Features of windows of a video as a head reads them, padded to `length`."""
     batch = {
         "feature_BTD": np.zeros((len(window_M2), length, frames.feature_ND.shape[1]), np.float32),
         "present_BT": np.zeros((len(window_M2), length), bool),
         "valid_BT": np.zeros((len(window_M2), length), bool),
     }
-    for index, (start, count) in enumerate(window_M2.tolist()):
-        batch["feature_BTD"][index, :count] = frames.feature_ND[start : start + count]
-        batch["present_BT"][index, :count] = frames.present_N[start : start + count]
-        batch["valid_BT"][index, :count] = True
+    for row, (start, count) in enumerate(window_M2.tolist()):
+        put_window(batch, row, frames, start, count)
     return batch
 
 
 def open_scores(place: Storage, *, width: int, made_with: Mapping[str, Any]) -> FeatureStore:
     """The store of a head's scores; one of another checkpoint or of other features is replaced."""
-    from pipelines.feature_store import FeatureStoreError
-
     known = {"name": "scores", "kind": "scores", "width": width, "made_with": made_with}
     try:
         return FeatureStore.create(place, **known)
     except FeatureStoreError:
         logger.info("%s is of an earlier checkpoint or other features, and made again", place.uri)
-        place.remove_tree("")
+        # The description last: tables whose removal was cut short must not be taken for those of the new store.
+        place.remove_tree(VIDEOS)
+        place.remove(STORE)
         return FeatureStore.create(place, **known)
 
 
-def num_frames_of(labels: Any, videos: Sequence[str]) -> dict[str, int]:
+def num_frames_of(labels: FrameLabels, videos: Sequence[str]) -> dict[str, int]:
     return {video: labels.num_frames(video) for video in videos}

@@ -12,21 +12,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cluster.checkpoint import CheckpointError
 from cluster.protocols import Reference
 from jobs.parts.finetuning import LABELS, balanced_weights
 from jobs.parts.frame_report import draw_timelines, write_diagnoses, write_submissions
 from jobs.parts.frame_scores import expected_frames, frame_table, scores_of_videos
-from jobs.parts.frame_split import split_frames
+from jobs.parts.frame_split import split_frames, submitted_videos
 from jobs.parts.head_config import HeadConfig
 from jobs.parts.head_inference import HeadInferenceConfig, num_frames_of, open_scores, score_videos
 from jobs.parts.head_validation import HeadValidationConfig
-from jobs.parts.postprocessing import Validated, postprocess
+from jobs.parts.postprocessing import Validated, check_postprocessing, postprocess
 from jobs.parts.predictions import read_predictions_of, write_predictions
 from jobs.parts.training import seen_by, stream_fields
 from models.head_config import FeatureSet
 from pipelines.feature_store import FeatureStore
 from pipelines.labels import EvaluationProtocol
 from pipelines.sequence_stream import SequenceStreamConfig
+from pipelines.sequences import labels_digest, present_frames
 from pipelines.storage import Storage
 
 if TYPE_CHECKING:
@@ -43,8 +45,8 @@ SCORES = "scores"
 class HeadTraining:
     """A head on the frames of a protocol, less one fold (see jobs.parts.fold_runs.FoldWork).
 
-    Raises ValueError, at its making, for features that lack a video, and a model of other classes, another task or
-    other features than the data have.
+    Raises ValueError, at its making, for features that lack a video, a model of other classes, another task or other
+    features than the data have, and post-processing that does not go with the protocol.
     """
 
     unit = "frames"
@@ -55,8 +57,11 @@ class HeadTraining:
         self.split = split_frames(catalog, protocol, config)
         self.stores = [FeatureStore.open(address) for address in config.features]
         self._check_stores()
-        keys = "".join(store.key for store in self.stores)
-        self.fingerprint = hashlib.sha256(f"{catalog.fingerprint}{keys}".encode()).hexdigest()
+        labels = self.split.labels
+        told = {video: labels.targets(video) for video in self.split.validation}
+        check_postprocessing(protocol, config.postprocessing, told)
+        known = [catalog.fingerprint, labels_digest(labels, labels.videos()), *(store.key for store in self.stores)]
+        self.fingerprint = hashlib.sha256("".join(known).encode()).hexdigest()
         self.config = replace(config, class_weighting="none", model=self._model(config))
 
     def task(self) -> Reference:
@@ -94,7 +99,7 @@ class HeadTraining:
             "protocol": self.protocol.name,
             "test_part": self.split.part,
             "subjects": self.split.subjects(),
-            "features": [{"name": s.name, "kind": s.kind, "made_with": s.made_with} for s in self.stores],
+            "features": [_told(store) for store in self.stores],
             "started_from": seen_by(self.config.init_from),
         }
 
@@ -118,21 +123,26 @@ class HeadTraining:
         """Predictions for the labelled frames of the test videos. The scores of all videos, the ones nobody has told
         the labels of among them, are kept in the run directory. Ray must be up."""
         store = self.score_all(run_directory, checkpoint)
-        identity = {"scores": store.key, "postprocessing": repr(self.config.postprocessing)}
+        identity = {
+            "scores": store.key,
+            "postprocessing": repr(self.config.postprocessing),
+            "fingerprint": self.fingerprint,
+        }
         known = read_predictions_of(run_directory, identity)
         if known is not None:
             return known
-        scores, present = scores_of_videos(store, num_frames_of(self.split.labels, self.split.tested))
+        frames = num_frames_of(self.split.labels, self.split.tested)
+        scores = scores_of_videos(store, frames)
         told, chosen = postprocess(scores, self.validated(store), self.protocol, self.config.postprocessing)
         logger.info("after training: %s", chosen)
+        present = {video: present_frames(self.stores, video, number) for video, number in frames.items()}
         table = frame_table(self.split, told, present)
         write_predictions(run_directory, table, identity)
         return table
 
     def score_all(self, run_directory: Storage, checkpoint: str) -> FeatureStore:
         """The raw scores of all videos of the corpus whose length is known, computed where they are not there."""
-        labels, config = self.split.labels, self.config
-        untold = [video for video in labels.test_videos() if labels.test_frames[video] is not None]
+        config = self.config
         made_with = {
             "checkpoint": checkpoint,
             "features": [store.key for store in self.stores],
@@ -142,13 +152,13 @@ class HeadTraining:
         place = run_directory.child(SCORES)
         store = open_scores(place, width=len(self.protocol.classes), made_with=made_with)
         inference = HeadInferenceConfig(checkpoint, config.features, config.window, config.missing)
-        score_videos(inference, num_frames_of(labels, [*labels.videos(), *untold]), store)
+        score_videos(inference, self._scored(), store)
         return store
 
     def validated(self, store: FeatureStore) -> Validated:
         """Scores and labels of the validation videos."""
         labels, videos = self.split.labels, self.split.validation
-        scores, _ = scores_of_videos(store, num_frames_of(labels, videos))
+        scores = scores_of_videos(store, num_frames_of(labels, videos))
         return Validated(scores, {video: labels.targets(video) for video in videos})
 
     def cost(self) -> dict[str, float]:
@@ -169,25 +179,30 @@ class HeadTraining:
         validated = self.validated(stores[0])
         diagnoses = write_diagnoses(place, predictions, self.protocol)
         own = num_frames_of(labels, self.split.tested)
-        scores, present = scores_of_videos(stores[0], own)
+        scores = scores_of_videos(stores[0], own)
         told, chosen = postprocess(scores, validated, self.protocol, config)
         mine = [one for one in diagnoses if one.video in own]
+        submitted = submitted_videos(self.catalog.storage, labels)
         return {
             "postprocessing": chosen,
-            "timelines": draw_timelines(place, mine, labels, told, present),
-            "submissions": write_submissions(place, labels, stores, validated, config),
+            "timelines": draw_timelines(place, mine, labels, told, self.stores),
+            "submissions": write_submissions(place, self.protocol, submitted, stores, validated, config),
         }
 
     def _count(self, videos: tuple[str, ...]) -> dict[str, int]:
         labelled = (~np.isnan(self.split.labels.targets(video)).all(1) for video in videos)
         return {"videos": len(videos), "frames": int(sum(one.sum() for one in labelled))}
 
+    def _scored(self) -> dict[str, int]:
+        """Frames of every video whose length is known."""
+        labels = self.split.labels
+        untold = [video for video in labels.test_videos() if labels.test_frames[video] is not None]
+        return num_frames_of(labels, [*labels.videos(), *untold])
+
     def _check_stores(self) -> None:
         if not self.stores:
             raise ValueError("there are no features to learn from: say --features STORE ..., of extract_features.py")
-        labels = self.split.labels
-        untold = [video for video in labels.test_videos() if labels.test_frames[video] is not None]
-        wanted = {*labels.videos(), *untold}
+        wanted = self._scored().keys()
         for store in self.stores:
             if missing := sorted(wanted - set(store.videos())):
                 raise ValueError(
@@ -205,7 +220,8 @@ class HeadTraining:
                 f"model.task={model.task} is not that of protocol {protocol.name}: say --model.task {protocol.task} "
                 "and a --model.loss that goes with it"
             )
-        features = tuple(FeatureSet(store.name, store.width) for store in self.stores)
+        names = _distinct([store.name for store in self.stores])
+        features = tuple(FeatureSet(name, store.width) for name, store in zip(names, self.stores, strict=True))
         if model.features and model.features != features:
             raise ValueError(f"model.features={model.features} are not those of the stores, {features}; leave them out")
         weights = model.class_weights
@@ -213,3 +229,20 @@ class HeadTraining:
             target_NK = np.concatenate([self.split.labels.targets(video) for video in self.split.learned])
             weights = balanced_weights(target_NK, protocol.classes, protocol.task)
         return replace(model, features=features, classes=protocol.classes, class_weights=weights)
+
+
+def _told(store: FeatureStore) -> dict[str, Any]:
+    """What features are made with, and whom the model that made them has seen, where there is one and it is there."""
+    origin, seen = store.made_with.get("checkpoint"), None
+    if origin is not None and store.made_with.get("untrained") is None:
+        try:
+            seen = seen_by(origin)
+        except (CheckpointError, ValueError) as error:
+            logger.warning("whom the model behind %s has seen is not known: %s", store.place.uri, error)
+    return {"name": store.name, "kind": store.kind, "made_with": store.made_with, "seen": seen}
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """The second of a name as NAME-2, and so on: two views of a face are both vision."""
+    counts = [names[: index + 1].count(name) for index, name in enumerate(names)]
+    return [name if count == 1 else f"{name}-{count}" for name, count in zip(names, counts, strict=True)]

@@ -9,6 +9,7 @@ import numpy as np
 
 from jobs.parts.validation import all_metrics
 from pipelines.feature_store import FeatureStore, Missing
+from pipelines.order import PADDING
 from pipelines.sequence_stream import SequenceReader
 from pipelines.sequences import WindowConfig, window_rows
 
@@ -70,6 +71,9 @@ def build_validation(config: HeadValidationConfig) -> HeadValidation:
     reader = SequenceReader(
         rows, stores, window=config.window.length, missing=config.missing, cache_bytes=_CACHE_BYTES, epoch=0
     )
-    mine = chosen[dist.get_rank() :: dist.get_world_size()]
+    # As many for every rank: to predict may be collective, where parameters are shared out (ZeRO 3).
+    ranks = dist.get_world_size()
+    dealt = np.append(chosen, np.full(-len(chosen) % ranks, PADDING))
+    mine = dealt[dist.get_rank() :: ranks]
     starts = range(0, len(mine), _ROWS_AT_ONCE)
     return HeadValidation([reader.read(mine[start : start + _ROWS_AT_ONCE]) for start in starts], labels.protocol)

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 Output = Literal["scores", "features", "tokens"]
 _VIDEOS_PER_BLOCK = 4
-_CLIPS_AT_ONCE = 8
+_FRAMES_AT_ONCE = 128  # eight clips of 16, or as many images
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,9 @@ def infer(
 
     readers, models = pools(cluster_capacity())
     check([readers, models], cluster_capacity())
-    starts = range(0, videos.num_rows, _VIDEOS_PER_BLOCK)
-    blocks = [pa.table({"position": np.arange(s, min(s + _VIDEOS_PER_BLOCK, videos.num_rows))}) for s in starts]
+    length = videos_per_block(config, videos.num_rows, readers.count)
+    starts = range(0, videos.num_rows, length)
+    blocks = [pa.table({"position": np.arange(s, min(s + length, videos.num_rows))}) for s in starts]
     shared = {"videos": ray.put(videos), "storage": storage, "config": config, "annotations": annotations}
     clips = ray.data.from_arrow(blocks).map_batches(
         ClipReader,
@@ -83,6 +84,16 @@ def infer(
     outputs.context.enable_progress_bars = False  # ours counts videos instead of blocks
     outputs.context.target_max_block_size = None
     return _collect(outputs, videos.num_rows, what=config.output)
+
+
+def videos_per_block(config: InferenceConfig, videos: int, readers: int) -> int:
+    """How many are read together: what a model computes together, but something for every reader, and at least 4."""
+    return max(_VIDEOS_PER_BLOCK, min(clips_at_once(config.sample) // config.clips, videos // readers))
+
+
+def clips_at_once(sample: LabelledSampleConfig) -> int:
+    """As many clips as a model computes together."""
+    return max(1, _FRAMES_AT_ONCE // sample.geometry.frames)
 
 
 def pools(capacity: Capacity) -> tuple[Demand, Demand]:
@@ -155,6 +166,7 @@ class ClipModel:
             torch.manual_seed(config.untrained)
             model.init_weights()
         model = model.eval().to(self._device)
+        self._clips_at_once = clips_at_once(config.sample)
         features = token_features if config.output == "tokens" else pooled_features
         self._compute: Callable[[torch.Tensor], torch.Tensor] = (
             model.predict if config.output == "scores" else partial(features, model.encoder)
@@ -165,8 +177,9 @@ class ClipModel:
 
         outputs = []
         with torch.inference_mode():
-            for start in range(0, len(batch["sample_id_V"]), _CLIPS_AT_ONCE):
-                clip_BTHWC = torch.tensor(batch["clip_VTHWC"][start : start + _CLIPS_AT_ONCE], device=self._device)
+            for start in range(0, len(batch["sample_id_V"]), self._clips_at_once):
+                chosen = slice(start, start + self._clips_at_once)
+                clip_BTHWC = torch.tensor(batch["clip_VTHWC"][chosen], device=self._device)
                 outputs.append(self._compute(clip_BTHWC).cpu().numpy())
         kept = {name: batch[name] for name in ("sample_id_V", "error_V")}
         return {"output_VK": np.concatenate(outputs), **kept}

@@ -34,14 +34,19 @@ class MeadCorpusConfig:
     """Synthetic only: each is filmed by seven cameras."""
 
     def __post_init__(self) -> None:
-        if self.name != "synthetic" and self.root is None:
+        if not self.is_synthetic and self.root is None:
             raise ValueError(f"corpus.name={self.name} needs --corpus.root, a directory or s3://bucket/prefix")
-        if self.name == "synthetic" and (self.exclude or self.annotations):
+        if self.is_synthetic and (self.exclude or self.annotations):
             raise ValueError("corpus.exclude and corpus.annotations have no effect on the synthetic corpus; leave them")
 
     @property
     def is_synthetic(self) -> bool:
         return self.name == "synthetic"
+
+    @property
+    def title(self) -> str:
+        """For results: the synthetic corpus says so."""
+        return "synthetic mead" if self.is_synthetic else "mead"
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,10 @@ class Validated(NamedTuple):
     targets: Frames
     """NaN where there is no annotation."""
 
+    def of(self, columns: slice) -> Validated:
+        """Those of one task."""
+        return Validated(*({video: one_NK[:, columns] for video, one_NK in each.items()} for each in self))
+
 
 def postprocess(
     scores: Frames, validation: Validated, protocol: EvaluationProtocol, config: PostprocessingConfig
@@ -38,7 +42,7 @@ def postprocess(
     told: dict[str, list[np.ndarray]] = {video: [] for video in scores}
     chosen: dict[str, Any] = {}
     for task, (single, columns) in task_columns(protocol).items():
-        own = Validated(*({video: one[:, columns] for video, one in each.items()} for each in validation))
+        own = validation.of(columns)
         words = _best_chain(task, own, single, config)
         filters = read_filters(words)
         threshold_K = None
@@ -51,6 +55,33 @@ def postprocess(
         if threshold_K is not None:
             chosen[task]["thresholds"] = dict(zip(single.classes, threshold_K.tolist(), strict=True))
     return {video: np.concatenate(parts, axis=1) for video, parts in told.items()}, chosen
+
+
+def check_postprocessing(protocol: EvaluationProtocol, config: PostprocessingConfig, targets: Frames) -> None:
+    """Raises ValueError for what has no effect on the tasks of a protocol, for filters that they cannot have, and where
+    something is to be chosen and no frame of the validation videos, whose `targets` these are, is annotated."""
+    tasks = task_columns(protocol)
+    if unknown := sorted(config.tasks() - tasks.keys()):
+        raise ValueError(
+            f"filters for {', '.join(unknown)} have no effect on protocol {protocol.name}, which is of "
+            f"{', '.join(tasks)}; leave them out"
+        )
+    if config.thresholds != "half" and not any(single.task == "multi_label" for single, _ in tasks.values()):
+        raise ValueError(
+            f"thresholds={config.thresholds} has no effect on protocol {protocol.name}, which has no action units; "
+            "leave it at half"
+        )
+    for task, (single, columns) in tasks.items():
+        some_NK = np.full((1, len(single.classes)), 1 / len(single.classes))
+        for words in config.chains(task):
+            smooth(some_NK, read_filters(words), single.task)
+        is_chosen = len(config.chains(task)) > 1 or (single.task == "multi_label" and config.thresholds != "half")
+        if is_chosen and not any(has_task(target_NK, columns).any() for target_NK in targets.values()):
+            raise ValueError(
+                f"no frame of the {len(targets)} validation videos is annotated for {task}: there is nothing to choose "
+                f"its smoothing or thresholds by; hold out more people with a larger --validation-share, or give "
+                "candidates and thresholds for other tasks alone"
+            )
 
 
 def move_threshold(score_NK: np.ndarray, threshold_K: np.ndarray) -> np.ndarray:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+_TASKS = ("expr", "au", "va")
+
 
 @dataclass(frozen=True)
 class PostprocessingConfig:
@@ -25,8 +27,14 @@ class PostprocessingConfig:
 
         if self.smoothing and self.candidates:
             raise ValueError("smoothing and candidates exclude each other; give one")
-        for words in (self.smoothing, *map(_split, self.candidates)):
+        for words in self._given():
             read_filters([word.rpartition("/")[2] for word in words])
+        if unknown := sorted(self.tasks() - set(_TASKS)):
+            raise ValueError(f"filters are for {', '.join(_TASKS)} or, without a name, for all; not {unknown}")
+
+    def tasks(self) -> set[str]:
+        """Those that filters are named after."""
+        return {word.rpartition("/")[0] for words in self._given() for word in words} - {""}
 
     @property
     def is_chosen(self) -> bool:
@@ -42,9 +50,12 @@ class PostprocessingConfig:
             )
 
     def chains(self, task: str) -> list[tuple[str, ...]]:
-        """The chains of filters of a task (expr, au, va) among which the best is taken, as words."""
-        chains = [_split(words) for words in self.candidates] if self.candidates else [self.smoothing]
-        return [_for_task(words, task) for words in chains]
+        """The chains of filters of a task (expr, au, va) among which the best is taken, as words; none comes twice."""
+        return list(dict.fromkeys(_for_task(words, task) for words in self._given()))
+
+    def _given(self) -> list[tuple[str, ...]]:
+        """The chains of filters as they were given, for all tasks."""
+        return [_split(words) for words in self.candidates] if self.candidates else [self.smoothing]
 
 
 def _split(words: str) -> tuple[str, ...]:

@@ -35,9 +35,9 @@ class CorpusConfig:
     """Synthetic only: videos of each identity."""
 
     def __post_init__(self) -> None:
-        if self.name != "synthetic" and self.root is None:
+        if not self.is_synthetic and self.root is None:
             raise ValueError(f"corpus.name={self.name} needs --corpus.root, a directory or s3://bucket/prefix")
-        if self.name == "synthetic" and (self.exclude or self.annotations):
+        if self.is_synthetic and (self.exclude or self.annotations):
             raise ValueError("corpus.exclude and corpus.annotations have no effect on the synthetic corpus; leave them")
 
     @property

@@ -52,6 +52,12 @@ class Probing:
         self.encoders = frozen_encoders(config.checkpoints, stride=config.stride, random=config.random)
         uri, self.catalog = prepare_labelled(config.corpus, home)
         self.protocol: EvaluationProtocol = chosen_protocol(config.corpus, self.catalog)
+        if self.protocol.task == "affect":
+            single = ", ".join(one.name for one in self.catalog.protocols if one.task != "affect")
+            raise ValueError(
+                f"protocol {self.protocol.name} is of several tasks at once, and probes read one task: choose a "
+                f"protocol of one, {single}"
+            )
         self.annotations: Annotations | None = None
         if config.units or any(encoder.sample.follows_face for encoder in self.encoders):
             self.annotations = prepare_annotations(config.corpus, uri, self.catalog)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from jobs.config import to_json
+from jobs.parts.finetune_config import FinetuneConfig
 from jobs.parts.inference import InferenceConfig, infer
 from jobs.parts.mead_config import MeadPretrainConfig
 from jobs.parts.trained import ALL, AnyConfig, Trained, load_trained
@@ -67,7 +68,8 @@ class Features(NamedTuple):
 def frozen_encoders(checkpoints: tuple[str, ...], *, stride: int | None, random: bool) -> list[FrozenEncoder]:
     """The encoders of trained models, with `random` also an untrained one like the first.
 
-    Raises CheckpointError and ValueError as `load_trained`, ValueError for a stride that does not fit.
+    Raises CheckpointError and ValueError as `load_trained`, ValueError for a stride that does not fit, or has no
+    effect since all encoders read single images.
     """
     found, seen = [], Counter[str]()
     for checkpoint in checkpoints:
@@ -86,6 +88,8 @@ def frozen_encoders(checkpoints: tuple[str, ...], *, stride: int | None, random:
                 cost=_cost(trained),
             )
         )
+    if stride is not None and all(encoder.sample.clip.frames == 1 for encoder in found):
+        raise ValueError(f"stride={stride} has no effect on encoders of single images; leave it out")
     return found + [replace(found[0], name=RANDOM, untrained=_SEED_OF_RANDOM, data=None) for _ in range(random)]
 
 
@@ -96,6 +100,7 @@ def shown(config: AnyConfig, stride: int | None) -> LabelledSampleConfig:
     return LabelledSampleConfig(
         clip=config.clip if stride is None else replace(config.clip, stride=stride),
         crop=replace(crop, flip=False) if isinstance(crop, AlignConfig) else CropConfig(None, size=geometry.height),
+        parts=config.parts if isinstance(config, FinetuneConfig) else None,
         geometry=geometry,
         decoder=config.decode.decoder,
     )

@@ -11,23 +11,28 @@ from typing import Any
 import numpy as np
 import torch
 
+from jobs.parts.face_config import FacePretrainConfig
+from jobs.parts.mead_config import MeadPretrainConfig
 from jobs.parts.pretrain_config import PretrainConfig
 from jobs.parts.reconstruction_report import ReconstructionResult, make_reconstruction
 from jobs.parts.recorded_clips import held_out_clips
 from jobs.parts.trained import load_trained
-from jobs.parts.user_clips import read_clip
+from jobs.parts.user_clips import check_image, read_clip
+from pipelines.alignment import AlignConfig
 from pipelines.masks import DEFAULT_REGION, MaskConfig, Policy, draw
 from pipelines.quarantine import SampleError
 from pipelines.randomness import Draw, generator
 from pipelines.storage import Storage
 from pipelines.transforms import CropConfig
 
+Config = PretrainConfig | FacePretrainConfig
+
 logger = logging.getLogger(__name__)
 
 
 def reconstruct_clips(
     checkpoint: str,
-    videos: Sequence[Path],
+    inputs: Sequence[Path],
     *,
     policy: Policy | None,
     ratios: Sequence[float],
@@ -38,20 +43,20 @@ def reconstruct_clips(
 
     Raises:
         CheckpointError: no such checkpoint, or a damaged one.
-        SampleError: a video that cannot be read or is too short.
+        SampleError: a video or image that cannot be read, is too short or not what the model draws.
         ValueError: a mask that the model cannot take, held-out clips that cannot be found or read.
         StorageError: the output cannot be written.
     """
     trained = load_trained(checkpoint)
-    if not isinstance(trained.config, PretrainConfig):
+    if isinstance(trained.config, MeadPretrainConfig):
         raise ValueError(
             f"{trained.name} is a run of {trained.config.JOB}: its pictures need other views, and that job makes them "
             "in the run's pictures/"
         )
     masks = [mask_for(trained.config, policy, ratio) for ratio in ratios]
-    if videos:
-        clip_BTHWC, names = user_clips(videos, trained.config)
-        sample_ids = np.arange(len(videos))
+    if inputs:
+        clip_BTHWC, names = user_clips(inputs, trained.config)
+        sample_ids = np.arange(len(inputs))
     else:
         batch, names = held_out_clips(trained)
         clip_BTHWC, sample_ids = batch["clip_BTHWC"], batch["sample_id_B"]
@@ -69,7 +74,7 @@ def reconstruct_clips(
             checkpoint=trained.name,
             mask=mask,
             clip=trained.config.clip,
-            max_sheets=len(names) if videos else max_sheets,
+            max_sheets=len(names) if inputs else max_sheets,
         )
         result["files"] += [f"{setting}/{file}" for file in drawn.files]
         result["mean"][setting] = {name: round(value, 4) for name, value in drawn.metrics.items()}
@@ -78,7 +83,7 @@ def reconstruct_clips(
     return result
 
 
-def mask_for(config: PretrainConfig, policy: Policy | None, ratio: float) -> MaskConfig:
+def mask_for(config: Config, policy: Policy | None, ratio: float) -> MaskConfig:
     """A plain mask apart from training, of the policy of the run unless one is given; of a run whose masks keep an
     action unit, that of the rest. Raises ValueError where the model cannot take it."""
     policy = policy or _plain_policy(config)
@@ -88,32 +93,35 @@ def mask_for(config: PretrainConfig, policy: Policy | None, ratio: float) -> Mas
     return mask
 
 
-def _plain_policy(config: PretrainConfig) -> Policy:
+def _plain_policy(config: Config) -> Policy:
     if isinstance(config.mask, MaskConfig):
         return config.mask.policy
     return config.mask.rest if config.unit_region is None else "region_tube"
 
 
-def draw_masks(sample_ids: np.ndarray, config: PretrainConfig, mask: MaskConfig) -> np.ndarray:
+def draw_masks(sample_ids: np.ndarray, config: Config, mask: MaskConfig) -> np.ndarray:
     """One mask for each sample, int32 [B, 1, V], as the held-out loss of a run with this mask would draw it."""
     rngs = (generator(Draw.HELD_OUT_MASK, seed=0, sample_id=int(sample_id)) for sample_id in sample_ids)
     return np.stack([draw(config.model.geometry.grid, mask, rng) for rng in rngs])[:, None]
 
 
-def user_clips(videos: Sequence[Path], config: PretrainConfig) -> tuple[np.ndarray, list[str]]:
-    """Clips [B, T, H, W, C] and short names of videos. Faces are not looked for: where the run's crops follow them, the
-    largest centred square is shown. Raises SampleError naming the video."""
+def user_clips(inputs: Sequence[Path], config: Config) -> tuple[np.ndarray, list[str]]:
+    """Clips [B, T, H, W, C] and short names of videos, or of images where the run learned images. Faces are not looked
+    for: where the run's crops follow them, the largest centred square is shown. Raises SampleError naming the file."""
     crop = config.crop
+    if isinstance(crop, AlignConfig):
+        logger.warning("the run's crops follow the face; videos given by name are cut to their centred square instead")
     if not isinstance(crop, CropConfig):
         crop = CropConfig(window=None, size=config.model.geometry.width)
-        logger.warning("the run's crops follow the face; videos given by name are cut to their centred square instead")
     clips = []
-    for path in videos:
+    for path in inputs:
         try:
+            if isinstance(config, FacePretrainConfig):
+                check_image(path)
             clips.append(read_clip(path, clip=config.clip, crop=crop))
         except SampleError as error:
             raise SampleError(error.reason, f"{path}: {error.detail}") from error
-    return np.stack(clips), ["/".join(path.parts[-3:]) for path in videos]
+    return np.stack(clips), ["/".join(path.parts[-3:]) for path in inputs]
 
 
 def _clip_rows(setting: str, drawn: ReconstructionResult) -> list[dict[str, Any]]:

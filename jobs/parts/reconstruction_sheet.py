@@ -13,6 +13,7 @@ import numpy as np
 
 from jobs.parts.pictures import Row, difference_on_grey, draw_sheet, grey_out, side_by_side
 from jobs.parts.reconstruction import Reconstruction
+from models.config import Target
 
 CUBES_SHOWN = 8
 IMAGES_SHOWN = 8
@@ -23,10 +24,11 @@ NOTE = (
     "All but the raw pixels are drawn with each cube's true mean and deviation, which alone draw a face: "
     "compare the model with the zero predictor."
 )
+PIXELS_NOTE = "Pixels are predicted as they are: nothing of the true image helps to draw what is masked."
 NOTES = {
     "motion": "The differences, all but those of raw pixels with each cube's true deviation, are added to the true "
     "first frame, which alone draws a face: compare the model with the zero predictor.",
-    "pixels": "Pixels are predicted as they are: nothing of the true image helps to draw what is masked.",
+    "pixels": PIXELS_NOTE,
 }
 ZERO = {"motion": "no motion", "pixels": "ImageNet's mean colour"}
 NEAREST = {"pixels": "its pixels"}
@@ -50,7 +52,7 @@ def draw_reconstruction(result: Reconstruction, *, title: str, setting: str) -> 
         row("Input", result.clip, f"{'second' if second else 'first'} frame of each cube"),
         row("Visible to the model", grey_out(result.clip, result.masked), share),
         row("Reconstruction", result.drawn["model"], decibels["model"]),
-        row("Zero predictor", result.drawn["zero"], decibels["zero"], _zero(result)),
+        row("Zero predictor", result.drawn["zero"], decibels["zero"], zero_in_words(result.target)),
         row("Nearest visible cube", result.drawn["nearest"], decibels["nearest"], _nearest(result)),
         *_motion_rows(result, shown),
     ]
@@ -76,7 +78,7 @@ def draw_images(named: Sequence[tuple[str, Reconstruction]], *, title: str, sett
         Row("Visible to the model", visible, (f"{images[0].masked.mean():.0%} masked",)),
         Row("Reconstruction", [image.predicted[0] for image in images], ("grey where nothing", "is predicted")),
         Row("Composed", drawn("model"), (decibels["model"], "with what was visible")),
-        Row("Zero predictor", drawn("zero"), (decibels["zero"], _zero(images[0]))),
+        Row("Zero predictor", drawn("zero"), (decibels["zero"], zero_in_words(images[0].target))),
         Row("Nearest visible cube", drawn("nearest"), (decibels["nearest"], _nearest(images[0]))),
     ]
     return draw_sheet(
@@ -119,8 +121,9 @@ def _motion_rows(result: Reconstruction, shown: np.ndarray) -> list[Row]:
     return rows
 
 
-def _zero(result: Reconstruction) -> str:
-    return ZERO.get(result.target, "every cube its mean")
+def zero_in_words(target: Target) -> str:
+    """What the predictor of zeros draws."""
+    return ZERO.get(target, "every cube its mean")
 
 
 def _nearest(result: Reconstruction) -> str:

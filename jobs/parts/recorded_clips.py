@@ -12,7 +12,7 @@ from pipelines.storage import Storage, home
 
 
 def held_out_clips(trained: Trained) -> tuple[PretrainingBatch, list[str]]:
-    """The held-out batch of the run, with its masks, and the names of the videos.
+    """The held-out batch of the run, with its masks, and the names of the videos or images.
 
     Raises ValueError when the run's catalog is not where runs keep theirs, or a video of it cannot be read.
     """
@@ -36,8 +36,8 @@ def find_catalog(trained: Trained) -> tuple[str, Catalog]:
                 return uri, catalog
     looked = " or ".join(dict.fromkeys(place.full("catalogs") for place in places))
     raise ValueError(
-        f"the catalog of the run (corpus {trained.config.corpus.name}, fingerprint {fingerprint[:12]}) is not in "
-        f"{looked}: set SEMBLANCE_HOME to where it was trained, or name videos with --video"
+        f"the catalog of the run (corpus {trained.config.corpus.title}, fingerprint {fingerprint[:12]}) is not in "
+        f"{looked}: set SEMBLANCE_HOME to where it was trained, or name files with --video or --image"
     )
 
 

@@ -11,6 +11,7 @@ import tyro
 from cluster.search_space import Dimension, Values, draws, edge_points, grid, parse_space, said
 from cluster.sweep_config import EarlyStopping, SearchConfig, SweepBudget
 from jobs.config import to_json
+from jobs.parts.face_config import FacePretrainConfig
 from jobs.parts.finetune_config import FinetuneConfig
 from jobs.parts.mead_config import MeadPretrainConfig
 from jobs.parts.pretrain_config import PretrainConfig
@@ -122,7 +123,7 @@ class PretrainingSweepConfig(SweepConfig):
     BASE: ClassVar[str] = "pretrain"
     SCORED_BY: ClassVar[tuple[str, ...]] = ("transfer",)
 
-    pretrain: PretrainConfig | MeadPretrainConfig
+    pretrain: PretrainConfig | MeadPretrainConfig | FacePretrainConfig
     metric: Literal["uar", "f1_macro", "knn_uar"] = "uar"
     """Of the probe. uar, f1_macro: linear; knn_uar: nearest neighbours."""
 
@@ -144,9 +145,9 @@ class PretrainingSweepConfig(SweepConfig):
         ]
 
     def recipes(self) -> dict[str, Callable[[], Any]]:
-        from jobs.recipes import mead, voxceleb
+        from jobs.recipes import faces, mead, voxceleb
 
-        return mead.RECIPES if isinstance(self.pretrain, MeadPretrainConfig) else voxceleb.RECIPES
+        return {MeadPretrainConfig: mead, FacePretrainConfig: faces}.get(type(self.pretrain), voxceleb).RECIPES
 
 
 @dataclass(frozen=True, kw_only=True)

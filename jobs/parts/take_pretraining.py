@@ -96,9 +96,8 @@ class TakePretraining:
 
     def data(self) -> dict[str, Any]:
         takes, _ = chosen_takes(self.catalog, TRAINING_SPLIT, self.config.choice, fewest_views=1)
-        is_synthetic = self.config.corpus.name == "synthetic"
         return {
-            "corpus": f"synthetic {self.catalog.corpus}" if is_synthetic else self.catalog.corpus,
+            "corpus": self.config.corpus.title,
             "subjects": sorted(set(takes["subject"].to_pylist())),
             "started_from": seen_by(self.config.init_from),
         }

@@ -23,11 +23,10 @@ def prepare_takes(corpus: MeadCorpusConfig, place: Storage) -> tuple[str, Catalo
     Raises ValueError where a corpus that is not ours has no annotations, with the command that makes them.
     """
     uri, catalog = catalog_takes(corpus, place)
-    is_ours = corpus.name == "synthetic"
-    return uri, catalog, find_annotations(uri, catalog, given=corpus.annotations, has_truth=is_ours)
+    return uri, catalog, find_annotations(uri, catalog, given=corpus.annotations, has_truth=corpus.is_synthetic)
 
 
 def catalog_takes(corpus: MeadCorpusConfig, place: Storage) -> tuple[str, Catalog]:
     """Address and content of the catalog of a corpus, rendered and built where it is not there. Ray must be up."""
-    root = render(corpus, place).uri if corpus.name == "synthetic" else corpus.root or ""
+    root = render(corpus, place).uri if corpus.is_synthetic else corpus.root or ""
     return find_or_build(LAYOUT, root, place, exclude=corpus.exclude)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cluster.protocols import Reference
+from jobs.parts.face_config import FacePretrainConfig
 from jobs.parts.labelled_config import LabelledCorpusConfig
 from jobs.parts.labelled_corpus import chosen_protocol, prepare_labelled
 from jobs.parts.mead_config import MeadPretrainConfig
@@ -90,7 +91,9 @@ def build_transfer(config: ValidationConfig) -> Transfer:
     return Transfer(share.clip_BTHWC, targets(share.videos), subject_N)
 
 
-def prepare_transfer(config: PretrainConfig | MeadPretrainConfig, place: Storage) -> ValidationConfig | None:
+def prepare_transfer(
+    config: PretrainConfig | MeadPretrainConfig | FacePretrainConfig, place: Storage
+) -> ValidationConfig | None:
     """The labelled videos that a pre-training run is measured on, None where it is not. The corpus is found or
     rendered, and cataloged. Ray must be up.
 

@@ -36,8 +36,8 @@ def prepare(config: PretrainConfig, home: Storage) -> VideoPretraining:
         return VideoPretraining(config, uri, catalog, transfer=transfer)
     from jobs.parts.annotation import find_annotations
 
-    has_truth = config.corpus.name == "synthetic"
-    annotations = find_annotations(uri, catalog, given=config.corpus.annotations, has_truth=has_truth)
+    corpus = config.corpus
+    annotations = find_annotations(uri, catalog, given=corpus.annotations, has_truth=corpus.is_synthetic)
     return VideoPretraining(config, uri, catalog, annotations, transfer=transfer)
 
 

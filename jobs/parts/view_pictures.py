@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from jobs.parts.pictures import Row, draw_sheet, grey_out, png
+from jobs.parts.reconstruction_sheet import PIXELS_NOTE, zero_in_words
 from jobs.parts.view_reconstruction import ViewReconstruction, reconstruct_view
 from pipelines.corpora.mead import VIEWS, ViewName
 from pipelines.storage import Storage
@@ -25,11 +26,14 @@ NOTE = (
     "Predictions are drawn with each cube's true mean and deviation, which alone draw a face: "
     "compare the model with the zero predictor."
 )
+NOTES = {
+    "motion": "The differences are added to the true first frame, which alone draws a face: compare the model with the "
+    "zero predictor.",
+    "pixels": PIXELS_NOTE,
+}
 NOT_PREDICTED = "Grey in another view: cubes that are visible in the input are never predicted (loss_tokens=masked)."
-NOT_TOLD = (
-    "The decoder is not told which view to draw (target_view_embedding=off): it has one answer for all, and only the "
-    "true mean and deviation differ between views."
-)
+NOT_TOLD = "The decoder is not told which view to draw (target_view_embedding=off): it has one answer for all."
+WHAT_DIFFERS = "What differs between views is taken from the true pixels."
 
 
 class ShownTake(NamedTuple):
@@ -60,11 +64,11 @@ def view_title(view: int) -> str:
 
 def model_notes(config: MultiViewConfig) -> list[str]:
     """What a reader of any picture of this model's reconstructions must know."""
-    notes = [NOTE]
+    notes = [NOTES.get(config.target, NOTE)]
     if config.loss_tokens == "masked":
         notes.append(NOT_PREDICTED)
     if config.target_view_embedding == "off":
-        notes.append(NOT_TOLD)
+        notes.append(NOT_TOLD if config.target == "pixels" else f"{NOT_TOLD} {WHAT_DIFFERS}")
     return notes
 
 
@@ -128,7 +132,7 @@ def draw_view_sheet(
         Row("Input", result.clip[shown], (source, "first frame of each cube")),
         Row("Visible to the model", grey_out(result.clip, result.hidden)[shown], (share,)),
         Row("Reconstruction", result.drawn["model"][shown], (drawn, decibels["model"])),
-        Row("Zero predictor", result.drawn["zero"][shown], ("every cube its mean", decibels["zero"])),
+        Row("Zero predictor", result.drawn["zero"][shown], (zero_in_words(config.target), decibels["zero"])),
         Row("True view", result.target[shown], (drawn,)),
     ]
     path = f"{drawn} from itself" if source == drawn else f"{drawn} drawn from {source}"

@@ -1,7 +1,8 @@
 """How well another view is drawn, in numbers: a model's reconstruction beside the predictor of zeros.
 
 As in jobs.parts.reconstruction, pixels are made of predictions with each cube's *true* mean and deviation, here those
-of the target view, which alone draw a face: a picture says something only beside the zero predictor's.
+of the target view, which alone draw a face: a picture says something only beside the zero predictor's. Raw pixels
+(target=pixels) are drawn as they are predicted.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ Both papers write of a plain pixel-wise L2 loss of the complete image: raw pixel
 of MAE-Face, predict normalised pixels of the masked tokens alone; that is `--model.target image_mae --model.loss-tokens
 masked`, and the recipes named so.
 
-The papers report no score of the pre-training alone; their first rows after it are in jobs/recipes/finetuning.py. The
+The papers report no score of the pre-training alone; their first rows after it are in jobs/recipes/frames.py. The
 cost is an estimate for one H200 at 40 % of its bf16 peak, decoding not counted.
 """
 
@@ -35,7 +35,7 @@ def netease_mae() -> FacePretrainConfig:
 
 def netease_mae_normalized() -> FacePretrainConfig:
     """netease_mae with MAE's own target: normalised pixels of the masked tokens, as in MAE-Face's code. Cost: about
-    65 h."""
+    65 h. `python jobs/pretrain_face_images.py netease_mae_normalized --corpus.roots ...`"""
     return _normalized(netease_mae())
 
 
@@ -47,12 +47,14 @@ def ctyunai_mae() -> FacePretrainConfig:
 
 
 def ctyunai_mae_normalized() -> FacePretrainConfig:
-    """ctyunai_mae with MAE's own target: normalised pixels of the masked tokens. Cost: about 7 h."""
+    """ctyunai_mae with MAE's own target: normalised pixels of the masked tokens. Cost: about 7 h.
+    `python jobs/pretrain_face_images.py ctyunai_mae_normalized --corpus.roots ...`"""
     return _normalized(ctyunai_mae())
 
 
 def nano() -> FacePretrainConfig:
-    """What a laptop trains within two minutes: a small ViT on 112x112 stills of synthetic faces."""
+    """What a laptop trains within two minutes: a small ViT on 112x112 stills of synthetic faces.
+    `python jobs/pretrain_face_images.py nano`"""
     base = _paper("nano", FaceCorporaConfig())
     return replace(
         base,

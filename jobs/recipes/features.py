@@ -1,7 +1,8 @@
 """Recipes of feature extraction: what is to be known of every frame of Aff-Wild2.
 
 NetEase's nine sets of features (ABAW5, Table 8) are `vision` of a model fine-tuned on the task, with `hubert`,
-`wav2vec2` and `vggish` in all combinations; CtyunAI (ABAW6) takes `vision` of a model fine-tuned on expressions alone.
+`wav2vec2` and `vggish` beside it, or a foreign one; CtyunAI (ABAW6) takes `vision` of a model fine-tuned on expressions
+alone.
 Every recipe is run once for a corpus; heads put the stores side by side.
 """
 

@@ -1,9 +1,9 @@
 """Recipes of sweeps: what the papers vary, searched. Each works with any corpus of its pre-training or fine-tuning job,
 said by `--pretrain.corpus.name` and `--pretrain.corpus.root` (`--finetune.corpus...`), and with any other `--space`.
 
-The labelled corpus that tells pre-training trials apart is DFEW for VoxCeleb2 and MEAD itself for MEAD, by their
-`--pretrain.transfer.root`; without a root their synthetic twins. The cost is that of the recipe that is searched, times
-the trials, less what is stopped early: of twelve trials about half.
+The labelled corpus that tells pre-training trials apart is DFEW for VoxCeleb2, MEAD itself for MEAD and RAF-DB for face
+images, by their `--pretrain.transfer.root`; without a root their synthetic twins. The cost is that of the recipe that
+is searched, times the trials, less what is stopped early: of twelve trials about half.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from typing import Any
 
 from cluster.config import TelemetryConfig
 from cluster.sweep_config import EarlyStopping, SearchConfig
+from jobs.parts.face_config import FacePretrainConfig
 from jobs.parts.mead_config import MeadPretrainConfig
 from jobs.parts.pretrain_config import PretrainConfig
 from jobs.parts.sweep_config import FinetuneSweepConfig, PretrainingSweepConfig
 from jobs.parts.transfer_config import TransferConfig
-from jobs.recipes import finetuning, mead, voxceleb
+from jobs.recipes import faces, finetuning, mead, voxceleb
 
 
 def nano() -> PretrainingSweepConfig:
@@ -78,6 +79,12 @@ def target_views() -> PretrainingSweepConfig:
     return _views("target_views", "target_views=same,other,any")
 
 
+def face_mask_ratio() -> PretrainingSweepConfig:
+    """Share of patches of face images that is masked, CtyunAI's recipe with MAE's own target (the papers take .75)."""
+    pretrain = replace(faces.ctyunai_mae_normalized(), transfer=TransferConfig(corpus="raf_db", clips=600))
+    return _sweep("face_mask_ratio", ("mask.ratio=0.5,0.6,0.75,0.85,0.9",), pretrain)
+
+
 def finetuning_nano() -> FinetuneSweepConfig:
     """What a laptop searches in minutes: three learning rates of the nano recipe, on one fold of the faces in
     CREMA-D's layout. `python jobs/sweep_finetuning.py`"""
@@ -117,7 +124,7 @@ def _views(name: str, *space: str) -> PretrainingSweepConfig:
 
 
 def _sweep(
-    name: str, space: tuple[str, ...], pretrain: PretrainConfig | MeadPretrainConfig, **fields: Any
+    name: str, space: tuple[str, ...], pretrain: PretrainConfig | MeadPretrainConfig | FacePretrainConfig, **fields: Any
 ) -> PretrainingSweepConfig:
     pretrain = replace(pretrain, telemetry=TelemetryConfig(probe_every_steps=2000))
     return PretrainingSweepConfig(recipe=name, space=space, pretrain=pretrain, **fields)
@@ -134,6 +141,7 @@ PRETRAINING: dict[str, Callable[[], Any]] = {
         learning_rate,
         unit_share,
         target_views,
+        face_mask_ratio,
     )
 }
 FINETUNING: dict[str, Callable[[], Any]] = {

@@ -28,7 +28,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -116,8 +116,10 @@ def frame_labels(storage: Storage) -> dict[str, FrameLabels]:
         if both := sorted(videos.keys() & tests[name].keys()):
             raise ValueError(f"{videos[both[0]].source} has labels of a video that is in the test list of {name}")
     offered = [FrameLabels(OFFICIAL[name], _sequences(videos), tests[name]) for name, videos in tasks.items()]
+    fold_of = subject_folds([known.annotated for known in offered])
     offered += [
-        FrameLabels(_folds_of(known.protocol), in_folds(known.annotated), known.test_frames) for known in offered
+        FrameLabels(_folds_of(known.protocol), _in_folds(known.annotated, fold_of), known.test_frames)
+        for known in offered
     ]
     if tasks.keys() == TASKS.keys():
         offered.append(_all(tasks, tests))
@@ -141,16 +143,22 @@ def _folds_of(protocol: EvaluationProtocol) -> EvaluationProtocol:
     return EvaluationProtocol(f"{protocol.name}_folds", protocol.task, protocol.classes, FOLDS, protocol.metric)
 
 
-def in_folds(annotated: Mapping[str, VideoLabels]) -> dict[str, VideoLabels]:
-    """The same labels in five folds: subjects with most annotated frames first, each to the fold with fewest."""
+def subject_folds(tasks: Sequence[Mapping[str, VideoLabels]]) -> dict[str, str]:
+    """The fold of every subject, the same for all tasks, so that what is tuned on one task has seen nobody whom another
+    is tested on: those with most annotated frames, of all tasks together, first, each to the fold with fewest."""
     frames: Counter[str] = Counter()
-    for video, labels in annotated.items():
-        frames[subject_of(video)] += int((~np.isnan(labels.target_NK).all(1)).sum())
+    for annotated in tasks:
+        for video, labels in annotated.items():
+            frames[subject_of(video)] += int((~np.isnan(labels.target_NK).all(1)).sum())
     sizes, fold_of = [0] * FOLDS, {}
     for subject in sorted(frames, key=lambda subject: (-frames[subject], subject)):
         fold = sizes.index(min(sizes))
         sizes[fold] += frames[subject]
         fold_of[subject] = str(fold + 1)
+    return fold_of
+
+
+def _in_folds(annotated: Mapping[str, VideoLabels], fold_of: Mapping[str, str]) -> dict[str, VideoLabels]:
     return {video: labels._replace(part=fold_of[subject_of(video)]) for video, labels in annotated.items()}
 
 

@@ -1,22 +1,29 @@
-"""A picture of what the generator can do: people in rows, emotions or cameras in columns, action units in writing."""
+"""A picture of what the generator can do: people in rows, emotions, cameras, corpora or instants in columns."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
 
 from pipelines.action_units import ACTION_UNITS
 from pipelines.corpora.mead import VIEWS
+from pipelines.corpora.registry import ImageName
+from pipelines.still_image import decode
+from pipelines.synthetic.aff_wild2 import act_of, num_frames, renderer_of
+from pipelines.synthetic.aff_wild2_layout import list_videos
+from pipelines.synthetic.affect_acting import EXPRESSIONS
 from pipelines.synthetic.camera import Camera
 from pipelines.synthetic.clip_rendering import FACE_SHARE
-from pipelines.synthetic.config import MeadConfig
+from pipelines.synthetic.config import FPS, AffWild2Config, ImageTwinConfig, MeadConfig
 from pipelines.synthetic.expressions import EMOTIONS
 from pipelines.synthetic.figure import build_figure
 from pipelines.synthetic.identity import draw_identity
+from pipelines.synthetic.image_layouts import list_images
+from pipelines.synthetic.image_twins import render_image
 from pipelines.synthetic.mead import list_takes, performance_of, view_renderer
 from pipelines.synthetic.performance import draw_performance
 from pipelines.synthetic.renderer import Renderer
@@ -61,16 +68,59 @@ def draw_camera_sheet(*, seed: int = 0, people: int = 5, width: int = 1190) -> n
     return sheet
 
 
+def draw_image_sheet(*, seed: int = 0, people: int = 5, width: int = 1190) -> np.ndarray:
+    """Sheet uint8 [H,width,3] RGB: files of the twins of all corpora of images, each with its emotion and level."""
+    corpora = get_args(ImageName)
+    cell = width // len(corpora)
+    sheet = _blank([name.replace("_", " ") for name in corpora], people, cell)
+    for column, name in enumerate(corpora):
+        config = ImageTwinConfig(corpus=name, images=max(16, len(EMOTIONS) * people), seed=seed)
+        images = [image for image in list_images(config) if not image.flaw]
+        for row in range(people):
+            shown = [image for image in images if image.person == row]
+            image = shown[row % len(shown)]  # a person shows each emotion once
+            _fill(sheet, row, column, _fitted(decode(render_image(config, image)), cell))
+            _label(sheet, row, column, f"{image.emotion}, level {image.level}", cell=cell)
+    return sheet
+
+
+def draw_frame_sheet(*, seed: int = 0, people: int = 5, width: int = 1200, instants: int = 8) -> np.ndarray:
+    """Sheet uint8 [H,width,3] RGB: people of the twin of Aff-Wild2 as time goes by, with the expression that is
+    annotated, valence and arousal."""
+    cell = width // instants
+    config = AffWild2Config(size=cell, seed=seed)
+    frames = np.linspace(0, num_frames(config), instants, endpoint=False).astype(int) + num_frames(config) // 16
+    sheet = _blank([f"{frame / FPS:.1f} s" for frame in frames], people, cell)
+    for row, video in enumerate(list_videos(config)[:people]):
+        renderer, act = renderer_of(config, video), act_of(config, video)
+        for column, frame in enumerate(frames):
+            picture, _ = renderer.render(act.performance.pose(frame))
+            _fill(sheet, row, column, picture)
+            valence, arousal = act.affect_T2[frame].round(1) + 0.0  # without minus zero
+            caption = f"{EXPRESSIONS[act.expression_T[frame]]}, V {valence:+.1f} A {arousal:+.1f}"
+            _label(sheet, row, column, caption, cell=cell)
+    return sheet
+
+
 def contact_sheet(
-    layout: Literal["voxceleb2", "mead"] = "voxceleb2", *, image_format: str = "png", quality: int = 88, **options: int
+    layout: Literal["voxceleb2", "mead", "images", "aff_wild2"] = "voxceleb2",
+    *,
+    image_format: str = "png",
+    quality: int = 88,
+    **options: int,
 ) -> bytes:
-    """The sheet of `draw_contact_sheet`, or of `draw_camera_sheet` for mead, as PNG or JPEG.
+    """The sheet of `draw_contact_sheet`, or of its like for another layout, as PNG or JPEG.
 
     Raises ValueError for another format.
     """
     if image_format not in ("png", "jpg", "jpeg"):
         raise ValueError(f"image_format={image_format!r} must be png, jpg or jpeg")
-    draw = {"voxceleb2": draw_contact_sheet, "mead": draw_camera_sheet}[layout]
+    draw = {
+        "voxceleb2": draw_contact_sheet,
+        "mead": draw_camera_sheet,
+        "images": draw_image_sheet,
+        "aff_wild2": draw_frame_sheet,
+    }[layout]
     parameters = [cv2.IMWRITE_JPEG_QUALITY, quality] if image_format != "png" else [cv2.IMWRITE_PNG_COMPRESSION, 9]
     _, encoded = cv2.imencode(f".{image_format}", draw(**options)[..., ::-1], parameters)
     return encoded.tobytes()
@@ -93,6 +143,16 @@ def _fill(sheet: np.ndarray, row: int, column: int, picture: np.ndarray) -> None
     cell = len(picture)
     top, left = HEADER + row * (cell + CAPTION), column * cell
     sheet[top : top + cell, left : left + cell] = picture
+
+
+def _fitted(picture: np.ndarray, cell: int) -> np.ndarray:
+    """The picture as high as a cell, in the middle of a square."""
+    height, width = picture.shape[:2]
+    wide = round(width * cell / height)
+    square = np.full((cell, cell, 3), PAPER, np.uint8)
+    left = (cell - wide) // 2
+    square[:, left : left + wide] = cv2.resize(picture, (wide, cell), interpolation=cv2.INTER_CUBIC)
+    return square
 
 
 def _label(sheet: np.ndarray, row: int, column: int, text: str, *, cell: int, cells: int = 1) -> None:

@@ -6,16 +6,21 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
+import pyarrow as pa
 import pytest
 import ray
 
 from jobs import annotate_faces
+from jobs.parts import annotation
 from jobs.parts.annotation import address, report, show
 from pipelines.annotate import Annotated
+from pipelines.annotate_video import AnnotateConfig
 from pipelines.annotations import open_annotations
 from pipelines.catalog import save
 from pipelines.catalog_build import build
+from pipelines.face_mesh import FaceMeshUnavailable
 from pipelines.quarantine import Reason
 from pipelines.storage import Storage
 from pipelines.synthetic.config import SyntheticConfig
@@ -58,6 +63,24 @@ def run(catalog: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
         return json.loads(shown.out.splitlines()[-1]), shown.err
 
     return run
+
+
+@pytest.mark.parametrize("kind", ["video", "image"])
+def test_the_faces_of_a_synthetic_corpus_are_its_truth_and_of_images_found(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def annotate_catalog(uri: str, output: None, config: AnnotateConfig) -> dict:
+        asked.append(config)
+        raise FaceMeshUnavailable("no detector here")
+
+    monkeypatch.setattr(annotation, "annotate_catalog", annotate_catalog)
+    kinds = SimpleNamespace(table=pa.table({"kind": [kind, kind]}), storage=Storage(tmp_path))
+    with pytest.raises(ValueError, match="no detector here"):
+        annotation.find_annotations("a.parquet", kinds, given=None, has_truth=True)
+    truth = AnnotateConfig(openface=str(tmp_path / "annotations"))
+    assert asked == [AnnotateConfig(max_faces=1) if kind == "image" else truth]
 
 
 def test_csvs_are_taken_over_and_a_second_run_has_nothing_to_do(run: Callable, corpus: Storage, catalog: str) -> None:

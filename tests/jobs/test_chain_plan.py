@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,18 +17,22 @@ from jobs.parts.chain_ledger import LEDGER, Ledger, read_ledger
 from jobs.parts.chain_plan import NOT_YET, Planned, plan
 from jobs.parts.chain_run import plan_chain
 from jobs.parts.command_line import Command
+from jobs.parts.feature_config import VisionConfig
 from jobs.parts.labelled_config import LabelledCorpusConfig
 from jobs.parts.mead_config import MeadCorpusConfig
 from jobs.parts.pretrain_config import CorpusConfig
 from jobs.parts.sweep_config import FinetuneSweepConfig
-from jobs.recipes import finetuning, mead, voxceleb
+from jobs.recipes import faces, finetuning, frames, heads, mead, voxceleb
 from jobs.recipes.chain_mae_dfer import mae_dfer
 from pipelines.catalog import Catalog, make_catalog, save
 from pipelines.storage import Storage
 from pipelines.synthetic.config import MeadConfig, SyntheticConfig
 from pipelines.synthetic.corpus import corpus_place
 from tests.jobs.chain_fakes import LOOKUPS, ORDER, FakeJobs, Killed, chain
+from tests.jobs.face_corpora import HELD_OUT, catalog_faces, write_faces
+from tests.jobs.face_corpora import LEARNED as LEARNED_FACES
 from tests.jobs.tiny import write_corpus
+from tests.pipelines.affect_corpus import FRAMES, LEARNED, expression, has_image, write_catalog
 from tests.pipelines.labelled_corpus import write_labelled
 from tests.pipelines.take_corpus import render
 
@@ -98,7 +103,7 @@ def test_sizes_come_from_the_catalog_where_there_is_one(home: Storage, tmp_path:
     pretrain = replace(voxceleb.nano(), passes_per_epoch=5)
     assert pretrain.corpus == CorpusConfig(name="synthetic", speakers=12, clips_per_speaker=3)
     rows = planned(home, chain(pretrain=pretrain))
-    assert rows["videos"].size == "3 videos"
+    assert rows["videos"].size == "3 videos or images"
     assert rows["pretrain"].counts == {"epochs": 1, "samples": 15}
     assert rows["pretrain"].size == "1 epoch x 15 samples"
 
@@ -116,6 +121,45 @@ def test_a_fine_tuning_is_as_many_runs_as_folds_and_seeds_on_the_videos_outside_
     sweep = FinetuneSweepConfig(recipe="a", space=("optimizer.base_lr=0.1,0.2",), finetune=replace(config, folds=(1,)))
     (swept,) = plan((Stage("sweep", "sweep_finetuning", sweep),), {}, home)
     assert swept.size == "2 trials x 2 runs x 1 epoch x 30 samples"
+
+
+def test_frames_features_and_heads_are_counted_once_the_catalog_of_their_videos_is_there(
+    home: Storage, tmp_path: Path
+) -> None:
+    _, catalog = write_catalog(tmp_path)
+    corpus = LabelledCorpusConfig(name="aff_wild2", root=str(tmp_path / "corpus"))
+    expr = replace(corpus, protocol="expr")
+    tuned = replace(frames.emotic_frames_full(), corpus=expr)
+    head = replace(heads.ctyunai_expr(), corpus=replace(corpus, protocol="expr_folds"), folds=(2, 3), seeds=2)
+    stages = (
+        Stage("videos", "catalog", corpus),
+        Stage("all", "finetune", replace(tuned, per_class=None), after=("videos",)),
+        Stage("drawn", "finetune", replace(tuned, per_class=4), after=("videos",)),
+        Stage("features", "extract", VisionConfig(recipe="vision", corpus=corpus), weights_from="all"),
+        Stage("head", "head", head, features_from=("features",)),
+    )
+    assert planned(home, stages)["features"].size == NOT_YET
+    save(catalog, home.full("catalogs/aff_wild2-0123456789ab.parquet"))
+    shown = [expression(frame) for video in LEARNED for frame in range(FRAMES[video]) if has_image(frame)]
+    counts = Counter(one for one in shown if one != -1)
+    rows = planned(home, stages)
+    assert rows["all"].counts == {"epochs": 100, "runs": 1, "samples": counts.total()}
+    assert rows["drawn"].counts["samples"] == sum(min(count, 4) for count in counts.values()) < counts.total()
+    images = sum(map(has_image, (frame for frames_of in FRAMES.values() for frame in range(frames_of))))
+    assert rows["features"].size == f"{images} videos or images" and rows["videos"].counts == {"videos": images}
+    assert rows["head"].size == "4 runs x 10 epochs", "how many windows there are, labels tell"
+
+
+def test_images_of_a_union_are_counted_by_the_weight_of_their_corpus(home: Storage, tmp_path: Path) -> None:
+    corpus = write_faces(tmp_path, weights={"raf_db": 0.5, "celeba": 3.0})
+    config = replace(faces.nano(), corpus=corpus, passes_per_epoch=2)
+    stages = (Stage("faces", "catalog", corpus), Stage("pretrain", "pretrain", config, after=("faces",)))
+    assert planned(home, stages)["faces"].size.startswith("not known yet, root ")
+    catalog_faces(corpus, home)
+    rows = planned(home, stages)
+    learned = {name: len(uris) for name, uris in LEARNED_FACES.items()}
+    assert rows["pretrain"].counts["samples"] == 2 * (0.5 * learned["raf_db"] + 3 * learned["celeba"])
+    assert rows["faces"].counts == {"videos": sum(learned.values()) + len(HELD_OUT)}
 
 
 def test_a_pre_training_across_views_counts_takes(home: Storage, tmp_path: Path) -> None:

@@ -13,9 +13,10 @@ import torch
 from cluster.checkpoint import CheckpointError
 from jobs.export_weights import main
 from jobs.parts.export import export_trained
+from jobs.parts.run_config import PretrainRunConfig
 from jobs.parts.trained import load_trained
 from models.cubes import normalize_pixels
-from tests.jobs.tiny import moving_frames, tiny_config, tiny_model, write_run
+from tests.jobs.tiny import moving_frames, tiny_config, tiny_faces, tiny_model, write_run
 
 CLIP = torch.from_numpy(moving_frames(4, 64, 64))[None]
 
@@ -35,8 +36,29 @@ def test_the_card_s_own_code_loads_the_encoder_with_timm(
     torch.testing.assert_close(names["features"], expected)
 
 
-def test_the_whole_model_reads_back_with_its_config_and_weights(tmp_path: Path) -> None:
-    config = tiny_config()
+@pytest.mark.parametrize("target", ["image_mae", "pixels"])
+def test_an_encoder_of_images_is_exported_with_a_card_that_speaks_of_images(
+    target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_faces(target=target)
+    write_run(tmp_path / "run", config)
+    result = export_trained(str(tmp_path / "run"), part="encoder", output=tmp_path / "out")
+    card = Path(result["card"]).read_text()
+    assert "# face_vit_nano, pre-trained on face images" in card and "video" not in card and "1 frames" not in card
+    assert "| Input | images of 64x64, RGB; patches of 16x16 |" in card
+    assert "| Crop | the largest centred square, resized to 64x64; trained on random parts of 20% to 100%" in card
+    assert "| Corpus | synthetic affectnet+raf_db+fer2013+fer_plus, fingerprint" in card
+    told = {"image_mae": "pixels, normalised within each token over all colours", "pixels": "pixels as they are"}
+    assert f"| Target | {target}: the {told[target]}; of the masked tokens |" in card
+    code = re.search(r"```python\n(.*?)```", card, flags=re.DOTALL).group(1)
+    monkeypatch.chdir(tmp_path / "out")
+    names = {"clip_BTHWC": CLIP[:, :1]}
+    exec(code, names)
+    torch.testing.assert_close(names["features"], tiny_model(config).encoder(normalize_pixels(CLIP[:, :1])))
+
+
+@pytest.mark.parametrize("config", [tiny_config(), tiny_faces()], ids=["video", "images"])
+def test_the_whole_model_reads_back_with_its_config_and_weights(config: PretrainRunConfig, tmp_path: Path) -> None:
     write_run(tmp_path / "run", config)
     result = export_trained(str(tmp_path / "run"), part="all", output=tmp_path / "out")
     trained = load_trained(result["weights"])

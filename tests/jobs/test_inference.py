@@ -5,7 +5,11 @@ from __future__ import annotations
 import pytest
 
 from cluster.preflight import Capacity, check
-from jobs.parts.inference import pools
+from jobs.parts.inference import InferenceConfig, clips_at_once, pools, videos_per_block
+from models.tokens import ClipGeometry
+from pipelines.clips import ClipConfig
+from pipelines.labelled_sample import LabelledSampleConfig
+from pipelines.transforms import CropConfig
 
 
 @pytest.mark.parametrize(
@@ -23,3 +27,23 @@ def test_readers_and_models_fill_the_cluster_and_fit(cpus: float, gpus: float, r
 def test_a_cluster_of_any_size_holds_its_pools(cpus: float, gpus: float) -> None:
     capacity = Capacity(cpus, gpus, cpus, gpus)
     check(pools(capacity), capacity)
+
+
+@pytest.mark.parametrize(
+    ("frames", "clips", "videos", "readers", "together", "block"),
+    [
+        (16, 2, 10_000, 3, 8, 4),  # of long clips a few
+        (16, 1, 10_000, 3, 8, 8),
+        (1, 1, 10_000, 3, 128, 128),
+        (1, 1, 300, 12, 128, 25),  # something for every reader
+        (1, 1, 5, 12, 128, 4),
+        (256, 10, 10_000, 3, 1, 4),
+    ],
+)
+def test_images_are_read_and_computed_many_at_a_time_and_every_reader_has_some(
+    frames: int, clips: int, videos: int, readers: int, together: int, block: int
+) -> None:
+    geometry = ClipGeometry(frames=frames, height=64, width=64, tubelet=1)
+    sample = LabelledSampleConfig(clip=ClipConfig(frames=frames), crop=CropConfig(None, size=64), geometry=geometry)
+    config = InferenceConfig("run", "features", sample, clips)
+    assert (clips_at_once(sample), videos_per_block(config, videos, readers)) == (together, block)

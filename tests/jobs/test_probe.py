@@ -33,13 +33,15 @@ from jobs.parts.unit_sequences import NUMBERS, STEPS, sequence_of
 from models import au_sequence
 from pipelines.alignment import AlignConfig
 from pipelines.annotate_video import AnnotateConfig
+from pipelines.face_parts import FacePartsConfig
 from pipelines.storage import Storage
 from pipelines.synthetic.clip_specs import ANNOTATIONS
 from pipelines.synthetic.config import TwinConfig
 from pipelines.synthetic.corpus import ensure_corpus
 from pipelines.transforms import CropConfig
 from tests.jobs.test_evaluate_units import still
-from tests.jobs.tiny import RUN, STEP, tiny_config, write_run
+from tests.jobs.tiny import RUN, STEP, tiny_config, tiny_faces, write_run
+from tests.jobs.tiny_finetuning import image_config
 from tests.pipelines.labelled_corpus import LABELLED_SAMPLE, PROTOCOL, write_labelled
 
 CLASSES, FOLDS = 6, 5
@@ -218,6 +220,19 @@ def test_an_encoder_is_shown_what_it_was_trained_on() -> None:
     assert shown(views, None).crop == replace(views.align, flip=False)
     aligned = FinetuneConfig(recipe="", crop=AlignConfig(flip=False))
     assert shown(aligned, None).follows_face and not windowed.follows_face
+    images = shown(tiny_faces(), None)
+    assert (images.clip.frames, images.crop) == (1, CropConfig(window=None, size=64))
+    parts = replace(image_config(LabelledCorpusConfig(name="aff_wild2")), parts=FacePartsConfig())
+    assert (shown(parts, None).parts, images.parts) == (FacePartsConfig(), None)
+
+
+def test_a_stride_is_refused_where_all_encoders_read_single_images(tmp_path: Path) -> None:
+    write_run(tmp_path / "images", tiny_faces())
+    write_run(tmp_path / "videos", tiny_config())
+    images, videos = str(tmp_path / "images"), str(tmp_path / "videos")
+    with pytest.raises(ValueError, match="stride=2 has no effect on encoders of single images"):
+        frozen_encoders((images,), stride=2, random=True)
+    assert len(frozen_encoders((images, videos), stride=2, random=False)) == 2
 
 
 def test_a_run_and_what_was_exported_of_it_are_two_encoders_and_a_random_one_is_like_the_first(

@@ -8,19 +8,26 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from jobs.parts.catalog import address
+from jobs.parts.face_config import FaceCorporaConfig
 from jobs.parts.reconstruction_run import draw_masks, mask_for, reconstruct_clips, user_clips
 from jobs.parts.recorded_clips import held_out_clips
 from jobs.parts.trained import load_trained
 from pipelines.alignment import AlignConfig
 from pipelines.au_masks import AUMaskConfig
+from pipelines.catalog import save
+from pipelines.catalog_union import unite
 from pipelines.quarantine import SampleError
 from pipelines.storage import Storage
-from tests.jobs.tiny import moving_frames, tiny_config, write_corpus, write_run, write_video
+from tests.jobs.tiny import moving_frames, tiny_config, tiny_faces, write_corpus, write_run, write_video
 from tests.pipelines.face_samples import faces, track, write_annotations
+from tests.pipelines.image_corpus import CORPUS, build_here, pictures, write
 
 JOB = Path(__file__).parent.parent.parent / "jobs" / "reconstruct.py"
 
@@ -148,6 +155,44 @@ def test_the_held_out_clips_of_such_a_run_follow_the_face_and_leave_out_who_has_
     batch, names = held_out_clips(load_trained(str(tmp_path / "runs" / "tiny")))
     assert names == ["test/0.mp4", "test/2.mp4"] and batch["sample_id_B"].tolist() == [0, 2]
     assert len(held_out_clips(load_trained(str(tmp_path / "runs" / "window")))[1]) == 3
+
+
+def test_images_are_drawn_by_a_model_of_images_on_sheets_of_eight(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", tiny_faces())
+    names = [f"{index}.png" for index in range(9)]
+    for name, frame in zip(names, moving_frames(9, 90, 70), strict=True):
+        Image.fromarray(frame).save(tmp_path / name)
+    result = run(tmp_path, *names, max_sheets=1)
+    assert result["files"] == ["random-0.75/images-00.png", "random-0.75/images-01.png"]
+    assert all((tmp_path / "out" / file).stat().st_size > 1000 for file in result["files"])
+    assert [Path(clip["name"]).name for clip in result["clips"]] == names
+
+
+def test_a_video_is_refused_by_a_model_of_images_and_an_image_by_one_of_videos(tmp_path: Path) -> None:
+    write_run(tmp_path / "faces", tiny_faces())
+    write_run(tmp_path / "videos", tiny_config())
+    write_video(tmp_path / "a.mp4")
+    Image.fromarray(moving_frames(1)[0]).save(tmp_path / "a.jpg")
+    with pytest.raises(SampleError, match=r"a\.mp4: no image by its name; the model draws images: give \.jpg"):
+        run(tmp_path, "a.mp4", name="faces")
+    with pytest.raises(SampleError, match=r"a\.jpg: an image; the model draws clips of 4 frames: give videos"):
+        run(tmp_path, "a.jpg", name="videos")
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_a_file_the_held_out_images_of_the_union_are_drawn_each_once(tmp_path: Path) -> None:
+    held_out = SimpleNamespace(**vars(CORPUS) | {"parse": lambda name: CORPUS.parse(name)._replace(split="test")})
+    catalogs = {}
+    for name, packing, count in (("affectnet", "folder", 2), ("raf_db", "stored.zip", 3)):
+        write(Storage(tmp_path / name), pictures(count), packing)
+        catalogs[name] = build_here(Storage(tmp_path / name), rules=held_out).catalog
+    union = unite(catalogs)
+    save(union, address(union, Storage(tmp_path)))
+    corpus = FaceCorporaConfig(names=tuple(catalogs), roots={name: one.root for name, one in catalogs.items()})
+    write_run(tmp_path / "runs" / "tiny", tiny_faces(corpus=corpus), catalog=union.fingerprint)
+    result = run(tmp_path, name="runs/tiny")
+    names = ["affectnet/a/folder/000.png", "affectnet/a/folder/001.png", "raf_db/a/stored.zip/002.png"]
+    assert [clip["name"] for clip in result["clips"]] == names and len(result["files"]) == 1
 
 
 def test_masks_are_the_same_for_the_same_place_in_the_list() -> None:

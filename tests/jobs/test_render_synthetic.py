@@ -44,15 +44,37 @@ def test_a_twin_of_a_labelled_corpus_is_rendered_with_its_lists(tmp_path: Path) 
     assert (tmp_path / "VideoDemographics.csv").is_file()
 
 
+def test_images_of_a_corpus_are_rendered_with_its_list(tmp_path: Path) -> None:
+    tiny = ("--corpus", "raf_db", "--corpus.images", "16", "--corpus.size", "64")
+    done = run("images", *tiny, "--output", str(tmp_path), "--num-cpus", "1")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert (result["images"], "videos" in result) == (16, False)
+    assert len(list(tmp_path.glob("basic/Image/aligned/*.jpg"))) == 16
+    assert len((tmp_path / "basic/EmoLabel/list_patition_label.txt").read_text().splitlines()) == 16
+
+
+def test_aff_wild2_is_rendered_with_sound_faces_and_labels(tmp_path: Path) -> None:
+    tiny = ("--corpus.videos", "12", "--corpus.seconds", "2", "--corpus.size", "64", "--corpus.audio", "neutral")
+    done = run("aff_wild2", *tiny, "--output", str(tmp_path), "--num-cpus", "1")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert (result["videos"], result["frames"]) == (12, 600)
+    assert json.loads((tmp_path / "corpus.json").read_text())["config"]["audio"] == "neutral"
+    assert len(list(tmp_path.glob("videos/*.mp4"))) == 11  # one has two people
+    assert len(list(tmp_path.glob("cropped_aligned/*/00001.jpg"))) > 6
+
+
 def test_each_layout_has_its_own_options_and_an_unknown_one_is_named() -> None:
     voxceleb2, mead = run("--help").stdout, run("mead", "--help").stdout
     assert "--corpus.speakers-dev INT" in voxceleb2 and "--corpus.actors INT" not in voxceleb2
     assert "--corpus.actors INT" in mead and "--corpus.speakers-dev INT" not in mead
-    assert "unknown layout 'affwild'; there are: voxceleb2, mead, twin" in run("affwild").stderr
+    assert "unknown layout 'affwild'; there are: voxceleb2, mead, twin, images, aff_wild2" in run("affwild").stderr
 
 
 def test_options_without_effect_and_wrong_names_are_refused(tmp_path: Path) -> None:
-    assert "no contact_sheet of a twin" in run("twin", "--contact-sheet", str(tmp_path / "sheet.png")).stderr
+    assert "no contact_sheet of a twin of videos" in run("twin", "--contact-sheet", str(tmp_path / "sheet.png")).stderr
+    assert "only seed" in run("images", "--corpus", "celeba", "--contact-sheet", str(tmp_path / "s.png")).stderr
     assert "must end in .png" in run("--contact-sheet", str(tmp_path / "sheet.gif")).stderr
     assert "no effect" in run("--contact-sheet", str(tmp_path / "sheet.png"), "--output", str(tmp_path)).stderr
     assert "only seed" in run("mead", "--contact-sheet", str(tmp_path / "s.png"), "--corpus.actors", "2").stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from jobs.parts.command_line import read_options
 from jobs.parts.sweep_config import FinetuneSweepConfig, PretrainingSweepConfig
 from jobs.parts.sweep_report import Searched, best_command, report
 from jobs.parts.transfer_config import TransferConfig
-from jobs.recipes import finetuning, sweeps, voxceleb
+from jobs.recipes import faces, finetuning, mead, sweeps, voxceleb
 
 
 @pytest.mark.parametrize("name", sweeps.PRETRAINING)
@@ -96,12 +97,20 @@ def test_the_test_videos_choose_nothing() -> None:
         replace(sweeps.finetuning_nano(), space=("evaluation=clean,paper",))
 
 
-@pytest.mark.parametrize("values", grid(sweeps.nano().dimensions))
-def test_the_command_of_a_trial_gives_its_config(values: dict[str, Any]) -> None:
-    config = sweeps.nano()
+@pytest.mark.parametrize(
+    ("config", "job", "recipe", "values"),
+    [
+        *((sweeps.nano(), "pretrain_voxceleb", voxceleb.nano, point) for point in grid(sweeps.nano().dimensions)),
+        (sweeps.target_views(), "pretrain_mead", mead.maura, {"target_views": "any"}),
+        (sweeps.face_mask_ratio(), "pretrain_face_images", faces.ctyunai_mae_normalized, {"mask.ratio": 0.9}),
+    ],
+)
+def test_the_command_of_a_trial_gives_its_config(
+    config: PretrainingSweepConfig, job: str, recipe: Callable[[], Any], values: dict[str, Any]
+) -> None:
     words = best_command(config, values, home=None).split()
-    assert words[:3] == ["python", "jobs/pretrain_voxceleb.py", "nano"]
-    assert read_options(voxceleb.nano(), words[3:]).config == config.trial(values)
+    assert words[:3] == ["python", f"jobs/{job}.py", recipe.__name__]
+    assert read_options(recipe(), words[3:]).config == config.trial(values)
 
 
 def test_the_command_of_a_trial_says_the_home_that_was_given() -> None:

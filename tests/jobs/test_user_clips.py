@@ -58,6 +58,27 @@ def test_a_short_video_is_refused_even_if_training_padded_it(tmp_path: Path) -> 
         read_clip(path, clip=ClipConfig(frames=4, stride=2, short="pad_last"), crop=CropConfig())
 
 
+def test_an_image_is_a_clip_of_one_frame_upright_and_cut_to_its_centred_square(tmp_path: Path) -> None:
+    (frame,) = moving_frames(1, 64, 96)
+    Image.fromarray(frame).save(tmp_path / "wide.png")
+    turned = Image.Exif()
+    turned[0x0112] = 6  # shown turned right by a quarter
+    Image.fromarray(np.rot90(frame)).save(tmp_path / "turned.png", exif=turned)
+    crop = CropConfig(window=None, size=64)
+    for name in ("wide.png", "turned.png"):
+        clip = read_clip(tmp_path / name, clip=ClipConfig(frames=1, stride=1), crop=crop)
+        np.testing.assert_array_equal(clip, frame[None, :, 16:80])
+
+
+def test_an_image_is_no_clip_of_several_frames_and_a_broken_one_is_told(tmp_path: Path) -> None:
+    Image.fromarray(moving_frames(1, 64, 64)[0]).save(tmp_path / "a.png")
+    with pytest.raises(SampleError, match="single_frame: an image; the model draws clips of 4 frames: give videos"):
+        read_clip(tmp_path / "a.png", clip=CLIP, crop=CropConfig())
+    (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:200])
+    with pytest.raises(SampleError, match="decode"):
+        read_clip(tmp_path / "b.png", clip=ClipConfig(frames=1, stride=1), crop=CropConfig())
+
+
 def test_what_is_not_there_or_holds_no_image_is_said(tmp_path: Path) -> None:
     with pytest.raises(SampleError, match="missing"):
         read_clip(tmp_path / "none.mp4", clip=CLIP, crop=CropConfig())

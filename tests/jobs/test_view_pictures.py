@@ -11,12 +11,23 @@ import pytest
 import torch
 from PIL import Image
 
+from jobs.parts import view_pictures
 from jobs.parts.mask_words import counts_sentence, mask_sentence
-from jobs.parts.pictures import CELL, GAP, LABELS, MARGIN
+from jobs.parts.pictures import CELL, GAP, LABELS, MARGIN, Row
 from jobs.parts.reconstruction import PSNR_CEILING
+from jobs.parts.reconstruction_sheet import PIXELS_NOTE
 from jobs.parts.unit_chart import draw_units
 from jobs.parts.view_grid import draw_grid, grid_take
-from jobs.parts.view_pictures import NOT_PREDICTED, NOT_TOLD, NOTE, ShownTake, draw_views, model_notes, take_title
+from jobs.parts.view_pictures import (
+    NOT_PREDICTED,
+    NOT_TOLD,
+    NOTE,
+    WHAT_DIFFERS,
+    ShownTake,
+    draw_views,
+    model_notes,
+    take_title,
+)
 from models.config import MultiViewConfig
 from models.cubes import to_cubes
 from models.masked_autoencoder import masked_ids
@@ -147,12 +158,34 @@ def test_a_decoder_that_is_not_told_views_is_asked_once_and_the_picture_says_so(
     assert asked == [rows]
     assert (grid.psnr[6]["model"] == PSNR_CEILING) is (told == "learned")
     notes = model_notes(task.config)
-    assert NOTE in notes and (NOT_TOLD in notes) is (told == "off") and NOT_PREDICTED not in notes
+    assert NOTE in notes and NOT_PREDICTED not in notes
+    assert (f"{NOT_TOLD} {WHAT_DIFFERS}" in notes) is (told == "off")
     sizes = {
         draw_grid([grid], replace(task.config, target_view_embedding=t), setting="", notes=[]).shape[0]
         for t in ("learned", "off")
     }
     assert len(sizes) == 2, "one more line of caption"
+
+
+@pytest.mark.parametrize(
+    ("target", "note", "zero"),
+    [("video_mae", NOTE, "every cube its mean"), ("pixels", PIXELS_NOTE, "ImageNet's mean colour")],
+)
+def test_a_sheet_tells_what_its_target_lends_the_picture(
+    target: str, note: str, zero: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sheets = []
+
+    def draw_sheet(rows: list[Row], **told: object) -> np.ndarray:
+        sheets.append((rows, told["caption"]))
+        return noise(0)[0]
+
+    monkeypatch.setattr(view_pictures, "draw_sheet", draw_sheet)
+    task, words = model(target=target, target_view_embedding="off"), [ShownTake(take_title(NAME), "")]
+    draw_views(task, batch(1), Storage(tmp_path), takes=words, checkpoint="tiny, step 1")
+    [(rows, caption)] = sheets
+    assert note in caption and zero in next(row.details for row in rows if row.label == "Zero predictor")
+    assert any("true pixels" in line for line in caption) is (target == "video_mae")
 
 
 def test_the_grid_has_two_rows_for_each_take_and_a_column_for_each_view() -> None:

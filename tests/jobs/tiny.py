@@ -12,13 +12,16 @@ import torch
 
 from cluster.commit import COMMIT, DIRECTORY, Commit, FileEntry, Progress
 from jobs.config import to_json
+from jobs.parts.face_config import FaceCorporaConfig, FacePretrainConfig
 from jobs.parts.pretrain_config import CorpusConfig, PretrainConfig
-from models.config import MaskedAutoencoderConfig
+from jobs.parts.run_config import PretrainRunConfig
+from models.config import MaskedAutoencoderConfig, Target
 from models.masked_autoencoder import MaskedAutoencoder, build
 from models.tokens import ClipGeometry
 from pipelines.catalog import SCHEMA, UNLABELLED, Catalog, make_catalog, save
 from pipelines.clips import ClipConfig
 from pipelines.masks import MaskConfig
+from pipelines.resized_crop import ResizedCropConfig
 from pipelines.storage import Storage
 from pipelines.transforms import CropConfig
 from pipelines.video import encode_h264
@@ -51,14 +54,31 @@ def tiny_config(encoder: str = "lgi_former_nano", *, root: str | None = None) ->
     )
 
 
-def tiny_model(config: PretrainConfig, seed: int = 0) -> MaskedAutoencoder:
+def tiny_faces(*, target: Target = "image_mae", corpus: FaceCorporaConfig | None = None) -> FacePretrainConfig:
+    """Images of 64x64 pixels, 4 x 4 tokens."""
+    return FacePretrainConfig(
+        recipe="tiny",
+        corpus=corpus or FaceCorporaConfig(),
+        crop=ResizedCropConfig(size=64),
+        model=MaskedAutoencoderConfig(
+            encoder="face_vit_nano",
+            geometry=ClipGeometry(frames=1, height=64, width=64, tubelet=1),
+            decoder_width=32,
+            decoder_depth=1,
+            decoder_heads=2,
+            target=target,
+        ),
+    )
+
+
+def tiny_model(config: PretrainRunConfig, seed: int = 0) -> MaskedAutoencoder:
     torch.manual_seed(seed)
     return build(config.model)
 
 
 def write_run(
     folder: Path,
-    config: PretrainConfig,
+    config: PretrainRunConfig,
     *,
     step: int = STEP,
     catalog: str = FINGERPRINT,
@@ -79,7 +99,7 @@ def write_run(
         created="2030-01-01T00:00:00+00:00",
         progress=Progress.start(10).counts(),
         engine={"updates": step},
-        metadata={"run": RUN, "seed": 0, "stream": f"{catalog}:dev", "config": to_json(config)}
+        metadata={"run": RUN, "seed": 0, "stream": f"{catalog}:dev", "config": {"job": config.JOB, **to_json(config)}}
         | ({} if data is None else {"data": data}),
         files={"weights-00000-000.safetensors": FileEntry.of(content)},
     )

@@ -8,7 +8,7 @@ import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 from cluster.config import CheckpointConfig, EngineConfig, OptimizerConfig, TelemetryConfig, WorkersConfig
 from jobs.parts.command_line import Command
@@ -18,29 +18,37 @@ from jobs.parts.labelled_config import LabelledCorpusConfig
 from models.config import FineTuningConfig
 from pipelines.augmentation import AugmentationConfig
 from pipelines.clips import ClipConfig
+from pipelines.corpora.registry import LabelledImageName, LabelledName
 from pipelines.storage import Storage
-from pipelines.synthetic.config import MeadConfig, TwinConfig
+from pipelines.synthetic.config import AffWild2Config, ImageTwinConfig, MeadConfig, TwinConfig
 from pipelines.synthetic.corpus import render_corpus
 from pipelines.transforms import CropConfig
-from tests.jobs.tiny import tiny_config
+from tests.jobs.tiny import tiny_config, tiny_faces
 
 TWIN = TwinConfig("enterface05", clips_per_class=1, seconds=0.2, size=64)
 """30 clips: six classes by one person in each of five folds."""
 CLASSES, FOLDS = 6, 5
 
 
-def tiny_twin(name: str) -> TwinConfig | MeadConfig:
+Twin = TwinConfig | MeadConfig | ImageTwinConfig | AffWild2Config
+
+
+def tiny_twin(name: LabelledName) -> Twin:
     """The smallest miniature of a labelled corpus."""
     if name == "mead":
         return MeadConfig(actors=5, takes_per_actor=8, min_seconds=0.2, max_seconds=0.2, size=64)
+    if name == "aff_wild2":
+        return AffWild2Config(videos=12, seconds=2, size=64)
+    if name in get_args(LabelledImageName):
+        return ImageTwinConfig(name, images=64)  # eight people, some in each part
     return TwinConfig(name, clips_per_class=1, seconds=0.2, size=64)
 
 
-def write_twin(place: Storage, config: TwinConfig | MeadConfig = TWIN) -> LabelledCorpusConfig:
+def write_twin(place: Storage, config: Twin = TWIN) -> LabelledCorpusConfig:
     """Renders a twin, and names it as a corpus of one's own."""
-    name = config.corpus if isinstance(config, TwinConfig) else "mead"
+    names = {MeadConfig: "mead", AffWild2Config: "aff_wild2"}
     render_corpus(place, config, show_progress=False)
-    return LabelledCorpusConfig(name=name, root=place.uri)
+    return LabelledCorpusConfig(name=names.get(type(config)) or config.corpus, root=place.uri)
 
 
 def write_table(place: Storage, twin: Storage, *, classes: tuple[str, ...] = ("calm", "glad")) -> LabelledCorpusConfig:
@@ -89,6 +97,13 @@ def finetune_config(corpus: LabelledCorpusConfig, **changes: Any) -> FinetuneCon
         validation_clips=7,
     )
     return replace(config, **changes)
+
+
+def image_config(corpus: LabelledCorpusConfig) -> FinetuneConfig:
+    """Images of 64x64 pixels, or single frames."""
+    tiny, images = finetune_config(corpus), tiny_faces().model
+    model = replace(tiny.model, encoder=images.encoder, geometry=images.geometry)
+    return replace(tiny, clip=ClipConfig(frames=1, stride=1), model=model)
 
 
 def run_finetune(config: FinetuneConfig, home: Storage, *, name: str) -> dict[str, Any]:

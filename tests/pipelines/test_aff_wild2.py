@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipelines.corpora import aff_wild2
-from pipelines.corpora.aff_wild2 import AFFECT_CLASSES, in_folds, parse
+from pipelines.corpora.aff_wild2 import AFFECT_CLASSES, parse, subject_folds
 from pipelines.frame_labels import VideoLabels
 from pipelines.labels import label_rows
 from tests.pipelines.affect_tree import AU, EXPR, IMAGES, LISTS, MTL, NO_UNITS, ROOT, make_tree
@@ -137,16 +137,15 @@ def test_folds_are_of_subjects_and_about_equal_in_frames() -> None:
         target_N2[: len(target_N2) // 3] = np.nan
         name = f"v{number}" if number >= 20 else f"v{number // 2}{('_left', '_right')[number % 2]}"
         annotated[name] = VideoLabels(target_N2, "train", "")
-    folds = in_folds(annotated)
-    subjects: dict[str, set[str]] = {}
+    fold_of = subject_folds([annotated])
+    assert fold_of.keys() == set(map(aff_wild2.subject_of, annotated))
     sizes = dict.fromkeys("12345", 0)
-    for video, labels in folds.items():
-        subjects.setdefault(aff_wild2.subject_of(video), set()).add(labels.part)
-        sizes[labels.part] += int((~np.isnan(labels.target_NK[:, 0])).sum())
-    assert all(len(found) == 1 for found in subjects.values())
+    for video, labels in annotated.items():
+        sizes[fold_of[aff_wild2.subject_of(video)]] += int((~np.isnan(labels.target_NK[:, 0])).sum())
     assert max(sizes.values()) < 1.1 * min(sizes.values())
-    again = in_folds(dict(reversed(annotated.items())))
-    assert {video: labels.part for video, labels in folds.items()} == {v: again[v].part for v in folds}
+    assert subject_folds([dict(reversed(annotated.items()))]) == fold_of
+    halves = [dict(list(annotated.items())[start::2]) for start in (0, 1)]
+    assert subject_folds(halves) == fold_of, "a task that lacks a subject changes nothing for the others"
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from itertools import combinations, pairwise
+from typing import get_args
+
 import cv2
 import numpy as np
 import pytest
 
 from pipelines.action_units import ACTION_UNITS
+from pipelines.corpora.registry import ImageName
 from pipelines.synthetic.camera import VIEW_ANGLES, Camera
 from pipelines.synthetic.contact_sheet import CAPTION, HEADER, contact_sheet
 from pipelines.synthetic.mesh import normals, slit_grid
@@ -169,14 +173,38 @@ def test_the_contact_sheet_is_small_enough_for_a_readme() -> None:
         contact_sheet(image_format="gif")
 
 
+def cells(layout: str, *, columns: int, side: int) -> list[np.ndarray]:
+    """Pictures of two people, int [columns, side, side, 3] each."""
+    sheet = cv2.imdecode(np.frombuffer(contact_sheet(layout, people=2), np.uint8), cv2.IMREAD_COLOR)
+    assert sheet.shape == (HEADER + 2 * (side + CAPTION), columns * side, 3)
+    tops = (HEADER, HEADER + side + CAPTION)
+    return [sheet[top : top + side].reshape(side, columns, side, 3).astype(int).swapaxes(0, 1) for top in tops]
+
+
 def test_the_contact_sheet_of_takes_shows_each_actor_by_seven_cameras() -> None:
-    sheet = cv2.imdecode(np.frombuffer(contact_sheet("mead", people=2), np.uint8), cv2.IMREAD_COLOR)
-    assert sheet.shape == (HEADER + 2 * (170 + CAPTION), 7 * 170, 3)
-    first = sheet[HEADER : HEADER + 170].reshape(170, 7, 170, 3).astype(int)
-    second = sheet[-170 - CAPTION : -CAPTION].reshape(170, 7, 170, 3).astype(int)
-    pictures = [*first.swapaxes(0, 1), *second.swapaxes(0, 1)]
+    (first, second) = cells("mead", columns=7, side=170)
+    pictures = [*first, *second]
     apart = [np.abs(a - b).mean() for i, a in enumerate(pictures) for b in pictures[:i]]
     assert min(apart) > 10
+
+
+def test_the_contact_sheet_of_images_has_a_column_for_each_corpus_and_upright_ones_in_the_middle() -> None:
+    for row in cells("images", columns=7, side=170):
+        fer2013, fer_plus = (get_args(ImageName).index(name) for name in ("fer2013", "fer_plus"))
+        for i, j in combinations(range(7), 2):
+            assert np.array_equal(row[i], row[j]) is ({i, j} == {fer2013, fer_plus})
+        assert (np.ptp(row[fer2013], axis=-1) == 0).all(), "grey"
+        celeba = row[get_args(ImageName).index("celeba")]
+        margin = round(170 * (1 - 178 / 218) / 2) - 1
+        assert (celeba[:, :margin] == 250).all() and (celeba[:, -margin:] == 250).all()
+        assert celeba[:, margin + 2 : -margin - 2].mean() < 240
+
+
+def test_the_contact_sheet_of_aff_wild2_shows_people_as_time_goes_by() -> None:
+    (first, second) = cells("aff_wild2", columns=8, side=150)
+    assert all(np.abs(now - later).mean() > 0.5 for row in (first, second) for now, later in pairwise(row))
+    within = max(np.abs(a - b).mean() for row in (first, second) for a, b in combinations(row, 2))
+    assert within < min(np.abs(a - b).mean() for a in first for b in second)
 
 
 def test_a_camera_with_impossible_values_is_refused_by_name() -> None:
