@@ -16,6 +16,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -30,8 +31,8 @@ class Config:
     """Names of fine-tunings below finetunings/ of the home, or of heads below heads/, or NAME=DIRECTORY."""
     baseline: str
     """The arm that the others are compared with."""
-    task: str | None = None
-    """Of arms that learned several tasks at once the one that is compared: expr, au or va."""
+    task: Literal["expr", "au", "va"] | None = None
+    """Of arms that learned several tasks at once the one that is compared."""
     home: str | None = None
     """Where runs are kept; None: $SEMBLANCE_HOME, or ~/semblance."""
     output: str | None = None

@@ -162,6 +162,8 @@ class Stage:
             )
         if self.weights_from is not None and self.job not in _TAKES_WEIGHTS:
             raise ValueError(f"weights_from has no effect on stage {self.name} ({self.job}); leave it")
+        if self.job == "extract":
+            self._check_extraction()
         if self.job == "export" and self.weights_from is None:
             raise ValueError(f"stage {self.name} exports nothing; name its weights_from")
         if self.weights_epoch is not None and self.weights_from is None:
@@ -172,6 +174,15 @@ class Stage:
             raise ValueError(f"stage {self.name} has no features to learn from; name its features_from")
         if self.values_from is not None and self.job not in _SWEEP_OF:
             raise ValueError(f"values_from has no effect on stage {self.name} ({self.job}); leave it")
+
+    def _check_extraction(self) -> None:
+        if self.weights_from is None:
+            try:
+                self.config.check_given()
+            except ValueError as error:
+                raise ValueError(f"stage {self.name}: {error}") from None
+        elif not isinstance(self.config, VisionConfig):
+            raise ValueError(f"weights_from has no effect on stage {self.name}, whose features no trained model makes")
 
     @property
     def inputs(self) -> tuple[str, ...]:

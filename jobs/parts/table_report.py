@@ -108,9 +108,8 @@ def _cell(
         if paper and not paper.unit and found["unit"] == PERCENT[1]:
             found = _as_share(found)
         if paper and found["unit"] != paper.unit:
-            raise ValueError(
-                f"row {row}, column {column} is published in {paper.unit}, {cell.metric} is {found['unit']}"
-            )
+            units = [unit or "no unit" for unit in (paper.unit, found["unit"])]
+            raise ValueError(f"row {row}, column {column} is published in {units[0]}, {cell.metric} is in {units[1]}")
     value = paper.value if paper else None
     known = found["measured"] is not None and value is not None
     return {

@@ -8,9 +8,10 @@ from typing import Any, get_args
 
 from jobs.parts.chain import Results, Runner
 from jobs.parts.chain_config import Cell, ExportConfig, JobName, Stage, TableConfig
+from jobs.parts.feature_config import FeatureConfig
 from jobs.parts.finetune_config import FinetuneConfig
 from jobs.parts.pretrain_config import PretrainConfig
-from jobs.recipes import finetuning, voxceleb
+from jobs.recipes import features, finetuning, heads, voxceleb
 
 ORDER = ["videos", "labelled", "pretrain", "export", "pretrained", "scratch", "table"]
 LOOKUPS = ["videos", "labelled"]
@@ -28,6 +29,19 @@ def chain(pretrain: PretrainConfig | None = None, finetune: FinetuneConfig | Non
         Stage("pretrained", "finetune", finetune, weights_from="pretrain", after=("labelled",)),
         Stage("scratch", "finetune", finetune, after=("labelled",)),
         Stage("table", "table", TableConfig("Both", cells)),
+    )
+
+
+def feature_chain(heard: FeatureConfig | None = None) -> tuple[Stage, ...]:
+    """A catalog, what is heard of it, a head that reads it and one that reads something else, and the first's table."""
+    head = heads.nano()
+    return (
+        Stage("labelled", "catalog", head.corpus),
+        Stage("heard", "extract", heard or features.log_mel(), after=("labelled",)),
+        Stage("other", "extract", replace(features.foreign(), folder="tables"), after=("labelled",)),
+        Stage("head", "head", head, features_from=("heard",), after=("labelled",)),
+        Stage("head-other", "head", head, features_from=("other",), after=("labelled",)),
+        Stage("table", "table", TableConfig("One", (Cell("ours", "F1", "head", "headline"),))),
     )
 
 

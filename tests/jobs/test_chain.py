@@ -18,10 +18,13 @@ from cluster.config import WorkersConfig
 from jobs.parts.chain import Outcome, run_stages
 from jobs.parts.chain_config import Stage
 from jobs.parts.chain_ledger import LEDGER, Ledger, read_ledger
+from jobs.parts.chain_plan import plan
 from jobs.parts.chain_run import failures, summarize
-from jobs.recipes import finetuning, voxceleb
+from jobs.recipes import features, finetuning, voxceleb
+from pipelines.audio import LogMelConfig
+from pipelines.feature_store import STORE
 from pipelines.storage import Storage
-from tests.jobs.chain_fakes import LOOKUPS, ORDER, FakeJobs, Killed, chain
+from tests.jobs.chain_fakes import LOOKUPS, ORDER, FakeJobs, Killed, chain, feature_chain
 
 
 @pytest.fixture
@@ -264,6 +267,35 @@ def test_what_was_removed_is_made_again(place: Storage, jobs: FakeJobs, tmp_path
     (tmp_path / "exported" / "model.safetensors").unlink()
     run(place, jobs)
     assert jobs.again() == [*LOOKUPS, "export"]
+
+
+def test_features_that_changed_redo_the_heads_that_read_them_and_nothing_else(place: Storage, jobs: FakeJobs) -> None:
+    run(place, jobs, feature_chain())
+    assert jobs.seen["head"]["heard"] == {"is_finished": True, "made_by": "heard"}
+    jobs.again()
+    other = replace(features.log_mel(), encoder=LogMelConfig(window_seconds=0.8))
+    run(place, jobs, feature_chain(other))
+    assert jobs.again() == ["labelled", "heard", "head", "table"]
+    jobs.fingerprints["labelled"] = "l2"
+    run(place, jobs, feature_chain(other))
+    assert jobs.again() == [stage.name for stage in feature_chain()], "videos that were cataloged anew redo all"
+
+
+def test_features_that_were_removed_are_made_again_and_the_heads_that_read_them_stay(
+    place: Storage, jobs: FakeJobs, tmp_path: Path
+) -> None:
+    store = Storage(tmp_path / "features")
+    store.write(STORE, b"{}")
+    jobs.returns["heard"] = {"store": store.uri}
+    run(place, jobs, feature_chain())
+    jobs.again()
+    run(place, jobs, feature_chain())
+    assert jobs.again() == ["labelled"]
+    store.remove(STORE)
+    states = {row.stage: row.state for row in plan(feature_chain(), read_ledger(place, "small"), Storage(tmp_path))}
+    assert (states["heard"], states["head"]) == ("looked at again", "done")
+    run(place, jobs, feature_chain())
+    assert jobs.again() == ["labelled", "heard"]
 
 
 def test_a_stage_that_writes_no_checkpoint_ends_at_once_when_asked_to_stop(

@@ -19,15 +19,17 @@ from jobs.parts.chain_config import (
     check_stages,
 )
 from jobs.parts.chain_keys import stage_key
+from jobs.parts.postprocessing_config import PostprocessingConfig
 from jobs.parts.pretrain_config import CorpusConfig
 from jobs.parts.sweep_config import FinetuneSweepConfig
-from jobs.recipes import chain_nano, finetuning, voxceleb
+from jobs.recipes import chain_nano, features, finetuning, heads, voxceleb
 from jobs.recipes.chains import RECIPES
 from tests.jobs.chain_fakes import chain
 
 PRETRAIN, FINETUNE = voxceleb.nano(), finetuning.nano()
 SWEEP = FinetuneSweepConfig(recipe="small", space=("optimizer.base_lr=0.01,0.03",), finetune=FINETUNE)
 VIT = replace(FINETUNE, model=replace(FINETUNE.model, encoder="video_vit_nano"))
+VISION, HEARD, HEAD = features.vision(), features.log_mel(), heads.nano()
 TABLE = TableConfig("One", (Cell("a", "UAR", "pretrain", "uar"),))
 
 
@@ -65,6 +67,20 @@ def test_a_root_that_nothing_reads_is_refused(plan: bool) -> None:
         ({"name": "a", "job": "export", "config": ExportConfig()}, "exports nothing; name its weights_from"),
         ({"name": "a", "job": "finetune", "config": FINETUNE, "weights_epoch": 3}, "needs weights_from"),
         ({"name": "a", "job": "export", "config": ExportConfig(), "weights_from": "b", "values_from": "c"}, "values_"),
+        (
+            {"name": "a", "job": "extract", "config": HEAD},
+            "has a HeadConfig as its config; give a VisionConfig or Audio",
+        ),
+        ({"name": "a", "job": "head", "config": FINETUNE, "features_from": ("b",)}, "as its config; give a HeadConfig"),
+        ({"name": "a", "job": "finetune", "config": FINETUNE, "features_from": ("b",)}, "features_from has no effect"),
+        ({"name": "a", "job": "head", "config": HEAD}, "stage a has no features to learn from; name its features_from"),
+        ({"name": "a", "job": "head", "config": HEAD, "weights_from": "b"}, "weights_from has no effect on stage a"),
+        ({"name": "a", "job": "extract", "config": VISION}, "stage a: vision features need a model"),
+        ({"name": "a", "job": "extract", "config": features.hubert()}, "stage a: hubert needs your weights"),
+        (
+            {"name": "a", "job": "extract", "config": HEARD, "weights_from": "b"},
+            "whose features no trained model makes",
+        ),
     ],
 )
 def test_a_stage_that_cannot_be_is_refused_with_the_reason(arguments: dict[str, Any], told: str) -> None:
@@ -106,7 +122,26 @@ def test_a_stage_that_cannot_be_is_refused_with_the_reason(arguments: dict[str, 
         ),
         (
             (Stage("pretrain", "pretrain", PRETRAIN), Stage("t", "table", TABLE)),
-            "cell a, UAR of stage t names pretrain, a stage of pretrain; name one of finetune",
+            "cell a, UAR of stage t names pretrain, a stage of pretrain; name one of finetune, head",
+        ),
+        (
+            (Stage("f", "finetune", FINETUNE), Stage("h", "head", HEAD, features_from=("f",))),
+            "features_from of stage h names f, a stage of finetune; name one of extract",
+        ),
+        (
+            (Stage("s", "extract", HEARD), Stage("h", "head", HEAD, features_from=("s", "v"))),
+            "stage h needs v, which is no earlier stage: s",
+        ),
+        (
+            (Stage("s", "extract", HEARD), Stage("v", "extract", VISION, weights_from="s")),
+            "weights_from of stage v names s, a stage of extract; name one of pretrain, sweep_pretraining, finetune",
+        ),
+        (
+            (
+                Stage("f", "finetune", replace(FINETUNE, folds=(1, 2))),
+                Stage("v", "extract", VISION, weights_from="f"),
+            ),
+            "f, a fine-tuning of several folds or seeds",
         ),
     ],
 )
@@ -142,10 +177,28 @@ def test_a_table_has_cells_one_for_each_place_and_a_paper_with_its_table() -> No
         TableConfig("Half", (cell,), paper="maura")
 
 
+def test_features_are_of_a_pre_trained_or_fine_tuned_model_or_of_none_and_a_head_of_them_has_a_place_in_tables() -> (
+    None
+):
+    check_stages(
+        (
+            Stage("p", "pretrain", PRETRAIN),
+            Stage("f", "finetune", replace(FINETUNE, folds=(1,)), weights_from="p"),
+            Stage("heard", "extract", HEARD),
+            Stage("raw", "extract", VISION, weights_from="p"),
+            Stage("tuned", "extract", VISION, weights_from="f"),
+            Stage("h", "head", HEAD, features_from=("tuned", "raw", "heard")),
+            Stage("t", "table", TableConfig("One", (Cell("a", "F1", "h", "headline"),))),
+        )
+    )
+
+
 def test_a_stage_needs_each_of_its_inputs_once() -> None:
     stages = {stage.name: stage for stage in chain()}
     assert stages["pretrained"].inputs == ("labelled", "pretrain")
     assert stages["table"].inputs == ("pretrained", "scratch")
+    head = Stage("h", "head", HEAD, features_from=("v", "s"), after=("c", "s"))
+    assert head.inputs == ("c", "s", "v")
 
 
 def test_keys_differ_by_weights_their_epoch_and_what_was_found_and_not_by_name() -> None:
@@ -163,6 +216,21 @@ def test_keys_differ_by_weights_their_epoch_and_what_was_found_and_not_by_name()
         key(replace(stage, config=replace(FINETUNE, seeds=2)), p="1", v="1"),
     }
     assert len(others | {first}) == 6
+
+
+def test_the_key_of_a_head_depends_on_its_features_and_on_their_order() -> None:
+    stage, inputs = Stage("h", "head", HEAD, features_from=("v", "s")), {"v": "1", "s": "2", "other": "2"}
+    first = stage_key(stage, inputs)
+    assert stage_key(replace(stage, features_from=("v", "other")), inputs) == first, "not on their names"
+    others = {
+        stage_key(stage, inputs | {"s": "3"}),
+        stage_key(replace(stage, features_from=("s", "v")), inputs),
+        stage_key(replace(stage, features_from=("v",)), inputs),
+        stage_key(replace(stage, config=replace(HEAD, missing="mask")), inputs),
+        stage_key(replace(stage, config=replace(HEAD, postprocessing=PostprocessingConfig(("median:5",)))), inputs),
+    }
+    assert len(others | {first}) == 6
+    assert stage_key(replace(stage, config=replace(HEAD, validation_windows=3)), inputs) == first
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -13,7 +13,7 @@ from cluster.commit import COMMIT, DIRECTORY, parse_commit
 from jobs.parts.chain_config import Cell, ExportConfig, Stage, TableConfig
 from jobs.parts.chain_runners import filled_config, stage_runners, weights_address
 from jobs.parts.sweep_config import FinetuneSweepConfig
-from jobs.recipes import finetuning
+from jobs.recipes import features, finetuning, heads
 from models.weights import read_weights
 from pipelines.storage import Storage
 from tests.jobs.tiny import tiny_config, write_run
@@ -63,6 +63,19 @@ def test_a_config_is_filled_with_the_best_values_and_the_weights() -> None:
     assert (filled.optimizer.base_lr, filled.model.global_pool, filled.init_from) == (0.5, "local", "weights")
     assert filled.optimizer.epochs == config.optimizer.epochs
     assert filled_config(replace(stage, weights_from=None, values_from=None), results) == config
+
+
+def test_a_head_is_handed_the_stores_of_its_features_in_their_order() -> None:
+    results = {"seen": {"store": "home/features/vision-1"}, "heard": {"store": "home/features/log_mel-2"}}
+    stage = Stage("a", "head", heads.nano(), features_from=("seen", "heard"))
+    filled = filled_config(stage, results)
+    assert filled == replace(stage.config, features=("home/features/vision-1", "home/features/log_mel-2"))
+    assert filled_config(replace(stage, features_from=("heard",)), results).features == ("home/features/log_mel-2",)
+
+
+def test_an_encoder_that_makes_features_is_that_of_the_run_before() -> None:
+    stage = Stage("a", "extract", features.vision(), weights_from="tuned")
+    assert filled_config(stage, {"tuned": {"runs": ["fold1"]}}) == replace(stage.config, init_from="fold1")
 
 
 def test_a_fine_tuning_has_the_regions_that_a_sweep_of_pre_trainings_found_best() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ import pytest
 from jobs.config import from_json, to_json
 from jobs.parts.finetune_config import FinetuneConfig
 from jobs.parts.labelled_config import LabelledCorpusConfig
-from models.config import FineTuningConfig
+from jobs.parts.synthetic_corpus import synthetic_place
+from pipelines.storage import Storage
 from tests.jobs.tiny_finetuning import finetune_config
 
 CORPUS = LabelledCorpusConfig(name="table", root="unused")
@@ -20,40 +22,15 @@ CORPUS = LabelledCorpusConfig(name="table", root="unused")
     ("changes", "message"),
     [
         ({"repeats": 0}, "repeats=0 must be at least 1"),
-        ({"seeds": 0}, "seeds=0"),
+        ({"per_class": 0}, "per_class=0 must be at least 1"),
         ({"test_clips": 0}, "test_clips=0"),
         ({"validation_clips": 0}, "validation_clips=0"),
-        ({"concurrent": 0}, "concurrent=0"),
-        ({"validation_share": 1.0, "evaluation": "clean"}, r"validation_share=1\.0 must lie in \(0, 1\)"),
-        ({"validation_share": 0.2}, "validation_share has no effect on evaluation=paper"),
-        ({"folds": (0,)}, "must be different numbers from 1 on"),
-        ({"folds": (2, 2)}, "must be different numbers from 1 on"),
-        (
-            {
-                "class_weighting": "balanced",
-                "model": FineTuningConfig(classes=("a", "b"), class_weights=(1.0, 2.0)),
-            },
-            "exclude each other",
-        ),
-        (
-            {
-                "class_weighting": "balanced",
-                "model": FineTuningConfig(task="regression", loss="mean_squared_error", label_smoothing=0.0),
-            },
-            "class_weighting has no effect on values",
-        ),
         ({"corpus": replace(CORPUS, annotations="faces")}, "corpus.annotations has no effect where crops do not"),
     ],
 )
 def test_values_that_do_not_go_together_are_refused(changes: dict[str, Any], message: str) -> None:
-    config = finetune_config(CORPUS)
-    if "model" in changes:
-        mixed = {"mixup": 0.0, "cutmix": 0.0} if changes["model"].task == "regression" else {}
-        changes = changes | {
-            "model": replace(changes["model"], geometry=config.model.geometry, region=(2, 2, 4), **mixed)
-        }
     with pytest.raises(ValueError, match=message):
-        replace(config, **changes)
+        replace(finetune_config(CORPUS), **changes)
 
 
 @pytest.mark.parametrize("changes", [{"exclude": "list.txt"}, {"annotations": "faces"}])
@@ -65,6 +42,19 @@ def test_exclusions_and_annotations_have_no_effect_on_a_twin(changes: dict[str, 
 def test_how_many_clips_are_rendered_means_nothing_to_a_corpus_of_ones_own() -> None:
     with pytest.raises(ValueError, match="clips_per_class=3 has no effect with a root"):
         LabelledCorpusConfig(root="videos", clips_per_class=3)
+
+
+@pytest.mark.parametrize("fields", [{"name": "crema_d"}, {"name": "aff_wild2", "root": "videos"}])
+def test_how_people_speak_is_told_to_the_synthetic_aff_wild2_alone(fields: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="corpus.audio=neutral has an effect on the synthetic aff_wild2 alone"):
+        LabelledCorpusConfig(**fields, audio="neutral")
+
+
+def test_people_who_speak_otherwise_are_another_twin(tmp_path: Path) -> None:
+    emotional, home = LabelledCorpusConfig(name="aff_wild2"), Storage(tmp_path)
+    neutral = replace(emotional, audio="neutral")
+    assert synthetic_place(neutral, home).uri != synthetic_place(emotional, home).uri
+    assert from_json(LabelledCorpusConfig, to_json(neutral)) == neutral
 
 
 def test_where_and_how_it_is_scored_does_not_change_what_is_learned() -> None:

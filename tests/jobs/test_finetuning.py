@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import _thread
+import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,6 +48,11 @@ def with_parts(catalog: Catalog, part: Callable[[int], str], protocol: Evaluatio
     for row in rows:
         row["labels"] = [{**label, "part": part(row["sample_id"])} for label in row["labels"]]
     return replace(catalog, table=type(catalog.table).from_pylist(rows, catalog.table.schema), protocols=(protocol,))
+
+
+def with_kind(catalog: Catalog, kind: str) -> Catalog:
+    rows = [row | {"kind": kind} for row in catalog.table.to_pylist()]
+    return replace(catalog, table=type(catalog.table).from_pylist(rows, catalog.table.schema))
 
 
 def ids(videos: Any) -> set[int]:
@@ -128,6 +135,46 @@ def test_balanced_classes_weigh_the_same_and_the_average_video_weighs_one() -> N
     weights = balanced_weights(np.eye(3)[class_N], ("a", "b", "c"), "classes")
     assert weights == pytest.approx(compute_class_weight("balanced", classes=np.arange(3), y=class_N))
     assert np.mean(np.array(weights)[class_N]) == pytest.approx(1)
+
+
+def test_of_several_labels_the_rarer_weigh_more() -> None:
+    target_NK = np.array([[1, 1], [1, 0], [0, 0], [1, 0]], float)
+    assert balanced_weights(target_NK, ("AU1", "AU2"), "multi_label") == pytest.approx((4 / (2 * 3), 4 / (2 * 1)))
+
+
+def test_of_several_tasks_at_once_the_classes_of_each_are_balanced_among_themselves_and_values_weigh_one() -> None:
+    classes = ("expr/Neutral", "expr/Fear", "au/AU1", "au/AU2", "va/valence", "va/arousal")
+    nan = np.nan
+    target_NK = np.array(
+        [
+            [1, 0, nan, nan, 0.1, 0.2],
+            [1, 0, 1, 1, nan, nan],
+            [1, 0, 1, 0, -0.9, 0.0],
+            [0, 1, nan, nan, nan, nan],
+            [nan, nan, 1, 0, 0.3, 0.4],
+        ]
+    )
+    weights = balanced_weights(target_NK, classes, "affect")
+    known = ~np.isnan(target_NK[:, 0])
+    expr = compute_class_weight("balanced", classes=np.arange(2), y=target_NK[known, :2].argmax(1))
+    assert weights == pytest.approx((*expr, 4 / (2 * 3), 4 / (2 * 1), 1.0, 1.0))
+    with pytest.raises(ValueError, match="there is none of au/AU2; say --class-weighting none"):
+        balanced_weights(target_NK[[0, 2, 3, 4]], classes, "affect")
+
+
+def test_images_are_called_images(catalog: Catalog, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    images = with_kind(catalog, "image")
+    assert (work_of(catalog).unit, work_of(images).unit) == ("videos", "images")
+    with caplog.at_level(logging.INFO, logger="jobs.parts.finetuning"):
+        work_of(images).describe_data(Storage(tmp_path))
+    assert f"test: {len(in_fold('3'))} images of " in caplog.text
+
+
+def test_of_each_class_so_many_are_learned_from_and_all_are_tested(catalog: Catalog) -> None:
+    work = work_of(catalog, per_class=2)
+    assert sorted(class_of(i) for i in ids(work.learned)) == [0, 0, 1, 1] and ids(work.test_videos()) == in_fold("3")
+    assert work.stream(1).config.per_class == 2
+    assert ids(work_of(catalog, per_class=2).learned) == ids(work.learned) < in_fold("1", "2")
 
 
 def test_balanced_classes_are_those_of_the_training_videos(catalog: Catalog) -> None:

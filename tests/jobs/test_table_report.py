@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from jobs.parts.chain_config import Cell, TableConfig
@@ -150,13 +151,60 @@ def test_correlations_are_no_percentages() -> None:
     assert "| ours | 0.500 |" in to_markdown(table)
 
 
+EMOTIC = TableConfig(
+    "Emotic-MAE Table 1",
+    (Cell("Eye", "Macro F1", "ours", "f1_macro"), Cell("Eye", "Accuracy", "ours", "war")),
+    paper="emotic_mae",
+    table="table_1",
+)
+"""Prints shares of 1."""
+
+
+def test_beside_a_paper_that_prints_shares_of_1_what_is_measured_is_a_share_too() -> None:
+    found = result()
+    table = make_table(EMOTIC, {"ours": found})
+    cell = cells_of(table)["Eye", "Macro F1"]
+    assert (cell["measured"], cell["unit"], cell["published"]) == (found["metrics"]["f1_macro"], "", 0.157)
+    assert cell["interval_95"] == pytest.approx(found["metrics_interval_95"]["f1_macro"])
+    assert cell["difference"] == pytest.approx(found["metrics"]["f1_macro"] - 0.157)
+    low, high = cell["interval_95"]
+    text = to_markdown(table)
+    assert f"{cell['measured']:.3f} [{low:.3f}, {high:.3f}] (paper 0.157)" in text
+    assert "(%)" not in text and "| Nose | - (paper 0.239) |" in text
+
+
+def test_the_deviation_over_seeds_is_a_share_as_well() -> None:
+    results = [result(seed=seed) for seed in range(3)]
+    table = make_table(EMOTIC, {"ours": over_seeds(results) | details_over_seeds(results)})
+    cell = cells_of(table)["Eye", "Accuracy"]
+    values = [one["metrics"]["war"] for one in results]
+    assert cell["measured"] == pytest.approx(np.mean(values))
+    assert cell["deviation"] == pytest.approx(np.std(values, ddof=1))
+    assert f"{cell['measured']:.3f} ± {cell['deviation']:.3f} (paper 0.257)" in to_markdown(table)
+
+
+def test_a_correlation_stays_what_it_is_beside_one_and_is_no_percentage() -> None:
+    found = result() | {"metric": "ccc", "headline": 0.5}
+    cells = (Cell("Ours", "VA", "ours", "headline"), Cell("Ours", "AU", "ours", "f1_macro"))
+    config = TableConfig("Table 7", cells, paper="netease_abaw5", table="table_7")
+    table = cells_of(make_table(config, {"ours": found}))
+    assert (table["Ours", "VA"]["measured"], table["Ours", "VA"]["published"]) == (0.5, 0.5525)
+    assert table["Ours", "AU"]["measured"] == pytest.approx(100 * found["metrics"]["f1_macro"])
+    wrong = replace(config, cells=(Cell("Ours", "AU", "ours", "headline"),))
+    with pytest.raises(ValueError, match="row Ours, column AU is published in %, headline is in no unit"):
+        make_table(wrong, {"ours": found})
+    cost = replace(EMOTIC, cells=(Cell("Eye", "Accuracy", "ours", "parameters"),))
+    with pytest.raises(ValueError, match="published in no unit, parameters is in M"):
+        make_table(cost, {"ours": found})
+
+
 @pytest.mark.parametrize(
     ("cell", "message"),
     [
         (Cell("MAE-DFER", "UAR", "ours", "f2"), "no metrics/f2: 'f2' is none of uar, war"),
         (Cell("MAE-DFER", "UAR", "ours", "recall/calm"), "no per_class/calm/recall: 'calm' is none of angry, happy"),
         (Cell("MAE-DFER", "UAR", "ours", "view/back/uar"), "'back' is none of front, left_30, top"),
-        (Cell("MAE-DFER", "UAR", "ours", "parameters"), "column UAR is published in %, parameters is M"),
+        (Cell("MAE-DFER", "UAR", "ours", "parameters"), "column UAR is published in %, parameters is in M"),
         (Cell("MAE-DFER", "F1", "ours", "uar"), "no column 'F1'; there are: #Params"),
         (Cell("Ours", "UAR", "ours", "uar"), "no row 'Ours'; there are: T-ESFL"),
     ],

@@ -38,7 +38,7 @@ def tiny_twin(name: LabelledName) -> Twin:
     if name == "mead":
         return MeadConfig(actors=5, takes_per_actor=8, min_seconds=0.2, max_seconds=0.2, size=64)
     if name == "aff_wild2":
-        return AffWild2Config(videos=12, seconds=2, size=64)
+        return AffWild2Config(videos=24, seconds=2, size=64)
     if name in get_args(LabelledImageName):
         return ImageTwinConfig(name, images=64)  # eight people, some in each part
     return TwinConfig(name, clips_per_class=1, seconds=0.2, size=64)
