@@ -1,7 +1,8 @@
 #!/usr/bin/env python
-"""Run a chain of jobs: catalog, annotate, pre-train or sweep, export, fine-tune, tables.
+"""Run a chain of jobs: catalog, annotate, pre-train or sweep, export, fine-tune, extract features, train heads, tables.
 
     python jobs/chain.py
+    python jobs/chain.py netease_nano
     python jobs/chain.py --plan
     python jobs/chain.py RECIPE --roots voxceleb2 s3://bucket/voxceleb2 dfew s3://bucket/dfew
     ray job submit --working-dir . -- python jobs/chain.py

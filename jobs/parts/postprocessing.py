@@ -45,14 +45,13 @@ def postprocess(
         own = validation.of(columns)
         words = _best_chain(task, own, single, config)
         filters = read_filters(words)
-        threshold_K = None
-        if single.task == "multi_label" and config.thresholds == "validation":
-            threshold_K = _thresholds(own, filters)
+        chosen[task] = {"smoothing": list(words)}
+        moves = single.task == "multi_label" and config.thresholds == "validation"
+        threshold_K = _thresholds(own, filters) if moves else np.full(len(single.classes), THRESHOLD)
         for video, score_NK in scores.items():
             smoothed_NK = smooth(score_NK[:, columns], filters, single.task)
-            told[video].append(smoothed_NK if threshold_K is None else move_threshold(smoothed_NK, threshold_K))
-        chosen[task] = {"smoothing": list(words)}
-        if threshold_K is not None:
+            told[video].append(move_threshold(smoothed_NK, threshold_K) if moves else smoothed_NK)
+        if single.task == "multi_label":
             chosen[task]["thresholds"] = dict(zip(single.classes, threshold_K.tolist(), strict=True))
     return {video: np.concatenate(parts, axis=1) for video, parts in told.items()}, chosen
 

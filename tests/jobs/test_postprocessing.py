@@ -37,10 +37,11 @@ def flickering(frames: int = 60) -> Validated:
 TARGETS = flickering().targets
 
 
-def test_without_any_wish_scores_stay_as_they_are() -> None:
+def test_without_any_wish_scores_stay_as_they_are_and_the_threshold_is_said() -> None:
     given = {"a": scores(9), "b": scores(4, seed=1)}
     told, chosen = postprocess(given, NOTHING, ALL, PostprocessingConfig())
-    assert chosen == {"expr": {"smoothing": []}, "au": {"smoothing": []}, "va": {"smoothing": []}}
+    half = dict.fromkeys(OFFICIAL["au"].classes, 0.5)
+    assert chosen == {"expr": {"smoothing": []}, "au": {"smoothing": [], "thresholds": half}, "va": {"smoothing": []}}
     assert told.keys() == given.keys() and all(np.array_equal(told[video], given[video]) for video in given)
 
 
