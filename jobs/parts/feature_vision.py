@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cluster.preflight import check, cluster_capacity
+from cluster.preflight import cluster_capacity
 from jobs.config import to_json
 from jobs.parts.feature_config import VisionConfig
 from jobs.parts.feature_rejections import rejected, write_rejections
 from jobs.parts.finetune_config import FinetuneConfig
-from jobs.parts.inference import ClipModel, InferenceConfig, pools
+from jobs.parts.inference import InferenceConfig, model_outputs, pools
 from jobs.parts.trained import ALL, AnyConfig, load_trained
 from pipelines.batch_reader import VIDEO_COLUMNS, fetch, video_at
 from pipelines.clips import ClipConfig
@@ -183,31 +183,11 @@ class FrameReader:
 def _outputs(config: InferenceConfig, catalog: Catalog, row_N: np.ndarray) -> Any:
     """Blocks of what the model says of these rows of the catalog."""
     import pyarrow as pa
-    import ray.data
-    from ray.data import ActorPoolStrategy
+    import ray
 
-    readers, models = pools(cluster_capacity())
-    check([readers, models], cluster_capacity())
     step = max(1, min(_FRAMES_PER_BLOCK, _BYTES_PER_BLOCK // int(np.prod(config.sample.clip_shape))))
     blocks = [pa.table({"row": row_N[start : start + step]}) for start in range(0, len(row_N), step)]
     table = ray.put(catalog.table.select(VIDEO_COLUMNS))
-    images = ray.data.from_arrow(blocks).map_batches(
-        FrameReader,
-        batch_size=None,
-        batch_format="numpy",
-        compute=ActorPoolStrategy(size=readers.count),
-        fn_constructor_kwargs={"videos": table, "storage": catalog.storage, "config": config},
-        num_cpus=readers.cpus,
-    )
-    outputs = images.map_batches(
-        ClipModel,
-        batch_size=None,
-        batch_format="numpy",
-        compute=ActorPoolStrategy(size=models.count),
-        fn_constructor_kwargs={"config": config},
-        num_cpus=models.cpus,
-        num_gpus=models.gpus,
-    )
-    outputs.context.enable_progress_bars = False
-    outputs.context.target_max_block_size = None
+    shared = {"videos": table, "storage": catalog.storage, "config": config}
+    outputs = model_outputs(config, pools(cluster_capacity()), blocks, FrameReader, shared)
     return outputs.iter_batches(batch_size=None, batch_format="numpy")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +19,7 @@ from pipelines.progress import progress
 if TYPE_CHECKING:
     import pyarrow as pa
     import torch
+    from ray.data import Dataset
 
     from pipelines.annotations import Annotations
     from pipelines.storage import Storage
@@ -55,21 +56,36 @@ def infer(
         InsufficientResources: the cluster holds no reader beside a model.
     """
     import pyarrow as pa
-    import ray.data
-    from ray.data import ActorPoolStrategy
+    import ray
 
-    readers, models = pools(cluster_capacity())
-    check([readers, models], cluster_capacity())
-    length = videos_per_block(config, videos.num_rows, readers.count)
+    demands = pools(cluster_capacity())
+    length = videos_per_block(config, videos.num_rows, demands[0].count)
     starts = range(0, videos.num_rows, length)
     blocks = [pa.table({"position": np.arange(s, min(s + length, videos.num_rows))}) for s in starts]
     shared = {"videos": ray.put(videos), "storage": storage, "config": config, "annotations": annotations}
-    clips = ray.data.from_arrow(blocks).map_batches(
-        ClipReader,
+    return _collect(model_outputs(config, demands, blocks, ClipReader, shared), videos.num_rows, what=config.output)
+
+
+def model_outputs(
+    config: InferenceConfig,
+    demands: tuple[Demand, Demand],
+    blocks: Sequence[pa.Table],
+    reader: type,
+    reader_arguments: Mapping[str, Any],
+) -> Dataset:
+    """What ClipModel says of the clips that a pool of `reader` makes of each block; `demands` are those of `pools`.
+    Raises InsufficientResources: the cluster holds no reader beside a model."""
+    import ray.data
+    from ray.data import ActorPoolStrategy
+
+    check(list(demands), cluster_capacity())
+    readers, models = demands
+    clips = ray.data.from_arrow(list(blocks)).map_batches(
+        reader,
         batch_size=None,
         batch_format="numpy",
         compute=ActorPoolStrategy(size=readers.count),
-        fn_constructor_kwargs=shared,
+        fn_constructor_kwargs=dict(reader_arguments),
         num_cpus=readers.cpus,
     )
     outputs = clips.map_batches(
@@ -81,9 +97,9 @@ def infer(
         num_cpus=models.cpus,
         num_gpus=models.gpus,
     )
-    outputs.context.enable_progress_bars = False  # ours counts videos instead of blocks
+    outputs.context.enable_progress_bars = False  # ours counts videos or frames instead of blocks
     outputs.context.target_max_block_size = None
-    return _collect(outputs, videos.num_rows, what=config.output)
+    return outputs
 
 
 def videos_per_block(config: InferenceConfig, videos: int, readers: int) -> int:

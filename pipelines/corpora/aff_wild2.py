@@ -40,7 +40,6 @@ from pipelines.corpora.aff_wild2_files import (
     EXPRESSIONS,
     TASKS,
     UNITS,
-    Annotation,
     TaskName,
     find_root,
     read_example,
@@ -115,7 +114,7 @@ def frame_labels(storage: Storage) -> dict[str, FrameLabels]:
     for name, videos in tasks.items():
         if both := sorted(videos.keys() & tests[name].keys()):
             raise ValueError(f"{videos[both[0]].source} has labels of a video that is in the test list of {name}")
-    offered = [FrameLabels(OFFICIAL[name], _sequences(videos), tests[name]) for name, videos in tasks.items()]
+    offered = [FrameLabels(OFFICIAL[name], videos, tests[name]) for name, videos in tasks.items()]
     fold_of = subject_folds([known.annotated for known in offered])
     offered += [
         FrameLabels(_folds_of(known.protocol), _in_folds(known.annotated, fold_of), known.test_frames)
@@ -124,7 +123,7 @@ def frame_labels(storage: Storage) -> dict[str, FrameLabels]:
     if tasks.keys() == TASKS.keys():
         offered.append(_all(tasks, tests))
     if several := read_mtl(storage, root):
-        offered.append(FrameLabels(MTL, _sequences(several), {}))
+        offered.append(FrameLabels(MTL, several, {}))
     return {known.protocol.name: known for known in offered}
 
 
@@ -133,10 +132,6 @@ def _test_frames(storage: Storage, root: str, name: TaskName) -> dict[str, int |
     if names is not None and frames and (odd := sorted(set(names) ^ frames.keys())):
         raise ValueError(f"list and example of the test set of {name} differ in the videos {listed(odd)}")
     return {video: frames.get(video) for video in (frames if names is None else names)}
-
-
-def _sequences(videos: Mapping[str, Annotation]) -> dict[str, VideoLabels]:
-    return {video: VideoLabels(*annotation) for video, annotation in videos.items()}
 
 
 def _folds_of(protocol: EvaluationProtocol) -> EvaluationProtocol:
@@ -163,7 +158,7 @@ def _in_folds(annotated: Mapping[str, VideoLabels], fold_of: Mapping[str, str]) 
 
 
 def _all(
-    tasks: Mapping[TaskName, Mapping[str, Annotation]], tests: Mapping[TaskName, Mapping[str, int | None]]
+    tasks: Mapping[TaskName, Mapping[str, VideoLabels]], tests: Mapping[TaskName, Mapping[str, int | None]]
 ) -> FrameLabels:
     joined: dict[str, VideoLabels] = {}
     for video in sorted(set().union(*tasks.values())):

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 
 from pipelines.corpora.lists import read_text, unique
+from pipelines.frame_labels import VideoLabels
 from pipelines.labels import listed
 
 if TYPE_CHECKING:
@@ -112,14 +113,6 @@ TASKS: dict[TaskName, Task] = {
 }
 
 
-class Annotation(NamedTuple):
-    """What one file says of a video."""
-
-    target_NK: np.ndarray
-    part: str
-    source: str
-
-
 def find_root(storage: Storage) -> str:
     """The folder of ROOTS that has annotations of a task. Raises ValueError where none has."""
     folders = [folder for task in TASKS.values() for folder in task.folders]
@@ -134,7 +127,7 @@ def find_root(storage: Storage) -> str:
     )
 
 
-def read_task(storage: Storage, root: str, name: TaskName) -> dict[str, Annotation]:
+def read_task(storage: Storage, root: str, name: TaskName) -> dict[str, VideoLabels]:
     """By video; empty where the task has no files. Raises ValueError, naming file and line."""
     task, found = TASKS[name], {}
     folder = next((folder for folder in task.folders if _has_files(storage, _below(root, folder))), None)
@@ -147,7 +140,7 @@ def read_task(storage: Storage, root: str, name: TaskName) -> dict[str, Annotati
         for video, file in files.items():
             if video in found:
                 raise ValueError(f"{file} and {found[video].source} are of one video; it cannot be in both sets")
-            found[video] = Annotation(_read_video(storage, file, task), part, file)
+            found[video] = VideoLabels(_read_video(storage, file, task), part, file)
     return found
 
 
@@ -161,17 +154,17 @@ def _read_video(storage: Storage, file: str, task: Task) -> np.ndarray:
     return task.targets(value_NK)
 
 
-def read_mtl(storage: Storage, root: str) -> dict[str, Annotation]:
+def read_mtl(storage: Storage, root: str) -> dict[str, VideoLabels]:
     """By video, the targets of expression, units and dimensions side by side, NaN where a frame is in no row; empty
     where there are no files of several tasks. Raises ValueError, naming file and line."""
     place = next((at for at in ("", root) if any(storage.exists(_below(at, file)) for file in MTL_FILES)), None)
-    found: dict[str, Annotation] = {}
+    found: dict[str, VideoLabels] = {}
     for file, part in MTL_FILES.items() if place is not None else ():
         source = _below(place, file)
         videos = _read_mtl_file(storage, source)
         if twice := sorted(found.keys() & videos.keys()):
             raise ValueError(f"{source}: the videos {listed(twice)} are in the training set too")
-        found |= {video: Annotation(target_NK, part, source) for video, target_NK in videos.items()}
+        found |= {video: VideoLabels(target_NK, part, source) for video, target_NK in videos.items()}
     return found
 
 
