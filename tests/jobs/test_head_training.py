@@ -28,7 +28,7 @@ from jobs.parts.validation import all_metrics
 from models.feature_head import FeatureHead, build
 from models.head_config import FeatureSet
 from pipelines.catalog import Catalog
-from pipelines.corpora.aff_wild2_files import EXPRESSIONS
+from pipelines.corpora.aff_wild2_files import EXPRESSIONS, UNITS
 from pipelines.feature_store import FeatureStore
 from pipelines.labels import attribute_values
 from pipelines.sequences import FeatureSequences, window_rows
@@ -288,7 +288,12 @@ def test_the_report_has_tables_timelines_and_submissions_that_are_taken(
     run, place = Run("run", Storage(tmp_path / "run"), work), Storage(tmp_path / "result")
     report = work.describe_predictions(place, work.predict(run.directory, "1"), [run])
     assert json.loads(json.dumps(report)) == report
-    assert report["postprocessing"] == {task: {"smoothing": ["gaussian:1"]} for task in ("expr", "au", "va")}
+    smoothing = {"smoothing": ["gaussian:1"]}
+    assert report["postprocessing"] == {
+        "expr": smoothing,
+        "au": smoothing | {"thresholds": dict.fromkeys(UNITS, 0.5)},
+        "va": smoothing,
+    }
     assert report["submissions"].keys() == SUBMITTED.keys()
     for task, videos in SUBMITTED.items():
         check_submission(task, place.read(f"submission/{task}.txt"), {video: FRAMES[video] for video in videos})

@@ -25,6 +25,7 @@ from jobs.parts.head_inference import score_video
 from jobs.parts.head_run import train_head
 from jobs.parts.postprocessing_config import PostprocessingConfig
 from jobs.parts.trained import load_trained
+from pipelines.corpora.aff_wild2_files import UNITS
 from pipelines.feature_store import FeatureStore
 from pipelines.frame_labels import read_frame_labels
 from pipelines.labels import attribute_values
@@ -137,7 +138,7 @@ def test_each_task_has_a_submission_of_its_test_set_tables_and_timelines(finishe
         assert place.exists(f"videos-{task}.csv")
     assert metrics["postprocessing"] == {
         "expr": {"smoothing": ["median:3"]},
-        "au": {"smoothing": []},
+        "au": {"smoothing": [], "thresholds": dict.fromkeys(UNITS, 0.5)},
         "va": {"smoothing": ["gaussian:1"]},
     }
     assert finished["timelines"] and all(Path(address).exists() for address in finished["timelines"])
