@@ -9,7 +9,7 @@ import math
 import os
 from dataclasses import asdict
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cluster.failures import DataChanged, TrainingError, WorkersFailed, describe, is_fatal
 from cluster.monitor import LinkHandler, WorkerLink
@@ -17,6 +17,12 @@ from cluster.protocols import BatchPlan, Stream
 from cluster.runtime import ROOMS
 from cluster.trainer import DIRECTORY, TrainingRun
 from pipelines.storage import Storage
+
+if TYPE_CHECKING:
+    import torch
+
+    from cluster.loop import Loop
+    from cluster.ranks import Ranks
 
 
 def train_worker(config: dict[str, Any]) -> TrainingError | None:
@@ -41,15 +47,27 @@ def train_worker(config: dict[str, Any]) -> TrainingError | None:
 
 def _train(run: TrainingRun, plan: BatchPlan, link: WorkerLink) -> None:
     device = _prepare_torch(run)
+    from cluster.ranks import Ranks
+
+    loop = build_loop(run, plan, link, Ranks(), device)
+    try:
+        loop.train()
+    finally:
+        loop.telemetry.close()
+
+
+def build_loop(run: TrainingRun, plan: BatchPlan, link: WorkerLink, ranks: Ranks, device: torch.device) -> Loop:
+    """Collective. The loop of a run, at its newest checkpoint or at its beginning.
+
+    Raises WorkersFailed when the driver refuses the start, DataChanged, CheckpointError.
+    """
     import torch
 
     from cluster.checkpoint import CheckpointStore, Progress, load_weights
     from cluster.engine import Engine
     from cluster.loop import Loop
-    from cluster.ranks import Ranks
     from cluster.schedule import resolve
 
-    ranks = Ranks()
     storage = Storage(run.run_directory)
     store = CheckpointStore(storage.child(DIRECTORY), run.checkpoint)
     commit = ranks.broadcast(store.newest() if ranks.is_first else None)
@@ -81,9 +99,7 @@ def _train(run: TrainingRun, plan: BatchPlan, link: WorkerLink) -> None:
     _introduce(metadata | {"plan": asdict(plan), "schedule": asdict(schedule)}, storage, ranks)
     if ranks.is_first:
         link.publish(f"{run.name}: step {progress.step}, epoch {progress.epoch}, {plan.workers} workers; {schedule}")
-
-    telemetry = _telemetry(run, storage, schedule.stop_step, progress.step, link if ranks.is_first else None)
-    loop = Loop(
+    return Loop(
         run,
         progress,
         engine=engine,
@@ -93,14 +109,10 @@ def _train(run: TrainingRun, plan: BatchPlan, link: WorkerLink) -> None:
         schedule=schedule,
         store=store,
         metadata=metadata,
-        telemetry=telemetry,
+        telemetry=_telemetry(run, storage, schedule.stop_step, progress.step, link if ranks.is_first else None),
         link=link,
         ranks=ranks,
     )
-    try:
-        loop.train()
-    finally:
-        telemetry.close()
 
 
 def _log_to(link: WorkerLink) -> None:

@@ -10,19 +10,15 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from cluster.checkpoint import CheckpointStore, Progress
+from cluster.commit import Progress
 from cluster.config import CheckpointConfig, EngineConfig, OptimizerConfig, TelemetryConfig, WorkersConfig
-from cluster.engine import Engine
 from cluster.failures import TrainingError
 from cluster.feed import MicroBatch
-from cluster.loop import Loop
 from cluster.preflight import Capacity
 from cluster.protocols import BatchPlan, Reference
 from cluster.ranks import Ranks
-from cluster.schedule import resolve
-from cluster.sinks import JsonLines
-from cluster.telemetry import Telemetry
-from cluster.trainer import DIRECTORY, TrainingRun, plan_batches
+from cluster.trainer import TrainingRun, plan_batches
+from cluster.worker import build_loop
 from pipelines.storage import Storage
 from tests.cluster.toy import ToyData, ToyFaults, ToyStream, make_rows, remaining_blocks
 
@@ -89,7 +85,14 @@ class ListedLink:
 
     def __init__(self, stop_after: int | None) -> None:
         self.begun: list[tuple[int, list[int]]] = []
+        self.published: list[Any] = []
         self._stop_after = stop_after
+
+    def starting(self, resumed_step: int) -> None:
+        return None
+
+    def publish(self, news: Any) -> None:
+        self.published.append(news)
 
     def begin(self, step: int, sample_ids: list[int]) -> None:
         self.begun.append((step, sample_ids))
@@ -115,39 +118,19 @@ class Outcome:
 
 def run_loop(run: TrainingRun, loss: Loss, stop_after: int | None) -> Outcome:
     """On every rank: resumes from the newest checkpoint of the run directory and trains."""
-    plan = plan_batches(run, Capacity(cpus=2, gpus=0, node_cpus=2, node_gpus=0))
-    torch.manual_seed(run.seed)
-    storage, ranks = Storage(run.run_directory), Ranks()
-    stream = ListedStream(run.stream.config, loss)
-    engine = Engine(run.task.build(), run.optimizer, run.engine, plan, torch.device("cpu"))
-    store = CheckpointStore(storage.child(DIRECTORY), run.checkpoint)
-    commit = ranks.broadcast(store.newest())
-    progress = store.restore(engine, commit) if commit else Progress.start(stream.num_samples)
-    schedule = resolve(run.optimizer, -(-stream.samples_per_epoch // plan.global_batch))
-    sinks = [("file", lambda: JsonLines(storage, resumed_step=progress.step))] if ranks.is_first else []
-    telemetry = Telemetry(sinks, every=run.telemetry.log_every_steps, total_steps=schedule.stop_step)
+    run = replace(run, stream=Reference("tests.cluster.loops:make_stream", (run.stream.config, loss)))
+    workers = dist.get_world_size()
+    run = replace(run, workers=replace(run.workers, num_workers=workers))
+    plan = plan_batches(run, Capacity(cpus=workers, gpus=0, node_cpus=workers, node_gpus=0))
     link = ListedLink(stop_after)
-    loop = Loop(
-        run,
-        progress,
-        engine=engine,
-        stream=stream,
-        plan=plan,
-        probes=[(name, reference.build()) for name, reference in run.probes],
-        schedule=schedule,
-        store=store,
-        metadata={"stream": stream.fingerprint},
-        telemetry=telemetry,
-        link=link,
-        ranks=ranks,
-    )
+    loop = build_loop(run, plan, link, Ranks(), torch.device("cpu"))
     error = None
     try:
         loop.train()
     except TrainingError as failure:
         error = failure
-    telemetry.close()
-    weights = torch.cat([parameter.detach().flatten() for parameter in engine.task.parameters()])
+    loop.telemetry.close()
+    weights = torch.cat([parameter.detach().flatten() for parameter in loop.engine.task.parameters()])
     return Outcome(
         error=error,
         step=loop.step,
@@ -155,9 +138,13 @@ def run_loop(run: TrainingRun, loss: Loss, stop_after: int | None) -> Outcome:
         quarantined=loop.quarantined,
         begun=link.begun,
         weights=weights.clone(),
-        is_training=engine.task.training,
-        rounds=stream.rounds,
+        is_training=loop.engine.task.training,
+        rounds=loop.stream.rounds,
     )
+
+
+def make_stream(config: tuple[ToyData, Loss]) -> ListedStream:
+    return ListedStream(*config)
 
 
 def mark_twice(folder: str) -> str:
