@@ -75,9 +75,10 @@ class CheckpointStore:
     Errors of a collective method are raised on all ranks.
     """
 
-    def __init__(self, storage: Storage, config: CheckpointConfig) -> None:
+    def __init__(self, storage: Storage, config: CheckpointConfig, *, guard: Callable[[], None] | None = None) -> None:
         self.storage = storage
         self.config = config
+        self._guard = guard
         self._ranks: Ranks | None = None
 
     @property
@@ -194,6 +195,8 @@ class CheckpointStore:
         wrong = [file for file, entry in files.items() if listed.get(file) != entry.size]
         if wrong:
             raise CheckpointError(f"missing or of another size than written: {wrong}")
+        if self._guard is not None:
+            self._guard()
         commit = Commit(name=name, world_size=self.ranks.size, created=now(), files=files, **description)
         self.storage.write(f"{name}/{COMMIT}", commit.to_json())
 

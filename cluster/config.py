@@ -63,14 +63,18 @@ class WorkersConfig:
     """None: one per GPU of the cluster, or one on CPUs."""
     cpus_per_worker: float = 0.5
     max_failures: int = 3
-    """Restarts of the worker group after a worker died, before the run gives up."""
+    """Restarts of the worker group, after workers died, without a new checkpoint in between, before the run gives up.
+    Two deaths in the same step end it at once."""
+    hang_timeout_s: float = 1800.0
+    """A worker that is so long in one step, save or wait for data writes down where it stands and ends; starting may
+    take as long. The group is then started again."""
     deterministic: bool = False
     """Fixed order of batches and deterministic kernels: same batches in the same order, slower."""
 
     def __post_init__(self) -> None:
         if self.num_workers is not None:
             _positive(num_workers=self.num_workers)
-        _positive(cpus_per_worker=self.cpus_per_worker)
+        _positive(cpus_per_worker=self.cpus_per_worker, hang_timeout_s=self.hang_timeout_s)
         if self.max_failures < 0:
             raise ValueError(f"max_failures={self.max_failures} must not be negative")
 

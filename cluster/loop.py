@@ -44,7 +44,6 @@ class GlobalBatch:
     num_real: int
     """Samples to train on, on all ranks."""
     num_rejected: int
-    stop_requested: bool
 
     @property
     def real_ids(self) -> list[int]:
@@ -78,13 +77,14 @@ class Loop:
         self.step, self.samples, self.quarantined = progress.step, progress.samples, progress.quarantined
         self.ledger = Ledger(ranks, self.storage, progress)
         self.stopping = False
+        self._stop_requested = False
         self._probed_step = progress.step if progress.step else None
 
     def train(self) -> None:
         """Collective. Raises TrainingError, on all ranks, for failures that a restart does not remove."""
         if self.probes and self._probed_step is None:
             self.telemetry.probes(self.step, self._probe())
-        while self.ledger.epoch < self.run.last_epoch and not self._is_stop_due(requested=False):
+        while self.ledger.epoch < self.run.last_epoch and not self._is_stop_due():
             with closing(self._epoch()) as batches:
                 for batch in batches:
                     with self.telemetry.timed("step"):
@@ -92,7 +92,7 @@ class Loop:
                         self._mark(batch)
                     if values is not None:
                         self._log(values, batch.num_real)
-                        if self._checkpoint(requested=batch.stop_requested):
+                        if self._checkpoint():
                             return
             self.ledger.close_epoch()
             self._save()
@@ -124,8 +124,7 @@ class Loop:
                     group = list(next(own, ()))
                     real = sum(int(batch.real_B.sum()) for batch in group)
                     rejected = sum(batch.num_rejected for batch in group)
-                    facts = np.array([len(group), real, rejected, self.link.stop_requested], np.int64)
-                    blocks, num_real, num_rejected, stop = self.ranks.sum(facts).tolist()
+                    blocks, num_real, num_rejected = self.ranks.sum(np.array([len(group), real, rejected])).tolist()
                 if not blocks:
                     return
                 template = group[0] if group else template
@@ -133,7 +132,7 @@ class Loop:
                     raise RuntimeError("the stream gave this worker nothing while it gave others a micro-batch")
                 # Lost blocks leave the last groups uneven, but every rank takes part in every collective.
                 group += [template.blank()] * (self.plan.accumulation - len(group))
-                yield GlobalBatch(group, num_real, num_rejected, stop > 0)
+                yield GlobalBatch(group, num_real, num_rejected)
 
     def _update(self, batch: GlobalBatch) -> Row:
         """One optimizer step over a global batch. Raises NonFinite with the parameters untouched."""
@@ -149,7 +148,10 @@ class Loop:
             losses[-1] = {name: value.detach() for name, value in losses[-1].items()}
         names = sorted(losses[0])
         own = torch.stack([torch.stack([loss[name].double() for name in names]) for loss in losses]).cpu().numpy()
-        means = self.ranks.sum(own.mean(axis=0)) / self.ranks.size
+        # With the losses travels whether to stop after this step: asked for at its start, answered by now.
+        *total, stop = self.ranks.sum(np.append(own.mean(axis=0), self.link.stop_requested))
+        means = np.array(total) / self.ranks.size
+        self._stop_requested |= bool(stop)
         if not np.isfinite(means).all() or not self.engine.gradients_finite():
             self._refuse(batch, [dict(zip(names, row, strict=True)) for row in own.tolist()])
         norm = self.engine.gradient_norm()
@@ -219,14 +221,14 @@ class Loop:
             self.engine.task.train()
         return row
 
-    def _is_stop_due(self, *, requested: bool) -> bool:
+    def _is_stop_due(self) -> bool:
         limit = self.run.stop_at_step
-        self.stopping |= requested or (limit is not None and self.step >= limit)
+        self.stopping |= self._stop_requested or (limit is not None and self.step >= limit)
         return self.stopping
 
-    def _checkpoint(self, *, requested: bool) -> bool:
+    def _checkpoint(self) -> bool:
         """Collective. Saves if it is time to; whether to stop here, inside of the epoch."""
-        stop = self._is_stop_due(requested=requested)
+        stop = self._is_stop_due()
         if not stop and self.step % self.run.checkpoint.every_steps:
             return False
         self.ledger.reduce()

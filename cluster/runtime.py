@@ -33,7 +33,11 @@ ROOMS = ("cluster", "pipelines", "models", "jobs")
 REPOSITORY = Path(__file__).resolve().parents[1]
 _JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # the name says env var; it is also the name of the variable
 
+STOPPED = 75
+"""Exit status of a job that was asked to stop and has more to do: "try again later" (EX_TEMPFAIL of sysexits.h)."""
+
 _stop_requests: list[threading.Event] = []
+_was_asked_to_stop = threading.Event()
 
 
 @contextlib.contextmanager
@@ -105,6 +109,24 @@ def stop_requests() -> Iterator[threading.Event]:
         yield event
     finally:
         _stop_requests.remove(event)
+
+
+def ask_to_stop(why: str) -> bool:
+    """Sets the events of all blocks of `stop_requests` that there are; False where none waits for it."""
+    waiting = [event for event in _stop_requests if not event.is_set()]
+    if waiting:
+        logger.warning("%s: stopping where it can be gone on with; a second SIGTERM ends the run at once", why)
+        _was_asked_to_stop.set()
+    for event in waiting:
+        event.set()
+    return bool(waiting)
+
+
+def end_job(result: dict[str, Any], run_directory: Storage | None = None) -> None:
+    """`print_result`, and the end of the process with status STOPPED where it was asked to stop and is not finished."""
+    print_result(result, run_directory)
+    if _was_asked_to_stop.is_set() and not result["is_finished"]:
+        sys.exit(STOPPED)
 
 
 def print_result(result: dict[str, Any], run_directory: Storage | None = None) -> None:
@@ -185,9 +207,5 @@ def _handle_sigterm() -> Any:
 
 
 def _on_sigterm(signum: int, frame: FrameType | None) -> None:
-    waiting = [event for event in _stop_requests if not event.is_set()]
-    if not waiting:
+    if not ask_to_stop("SIGTERM"):
         raise SystemExit(128 + signum)
-    logger.warning("SIGTERM: stopping where it can be gone on with; a second SIGTERM ends the run at once")
-    for event in waiting:
-        event.set()

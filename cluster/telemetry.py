@@ -43,9 +43,11 @@ class Telemetry:
         every: int,
         total_steps: int,
         clock: Callable[[], float] = time.monotonic,
+        on_section: Callable[[], None] | None = None,
     ) -> None:
-        """Sinks as (name, maker): one that cannot be made is left out with the same warning as one that fails."""
-        self._every, self._total_steps, self._clock = every, total_steps, clock
+        """Sinks as (name, maker): one that cannot be made is left out with the same warning as one that fails.
+        `on_section` is called when something else begins to be timed."""
+        self._every, self._total_steps, self._clock, self._on_section = every, total_steps, clock, on_section
         self._sinks: dict[str, Sink] = {}
         for name, make in sinks:
             with self._guard(name):
@@ -62,6 +64,8 @@ class Telemetry:
     @contextlib.contextmanager
     def timed(self, part: str) -> Iterator[None]:
         """Books the time inside the block to "data", "step", "checkpoint" or "probe"."""
+        if self._on_section is not None:
+            self._on_section()
         start = self._clock()
         try:
             yield

@@ -7,15 +7,19 @@ import json
 import logging
 import math
 import os
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from cluster.failures import DataChanged, TrainingError, WorkersFailed, describe, is_fatal
+from cluster.attempts import check_current
+from cluster.failures import DataChanged, TrainingError, describe, is_fatal
 from cluster.monitor import LinkHandler, WorkerLink
 from cluster.protocols import BatchPlan, Stream
 from cluster.runtime import ROOMS
 from cluster.trainer import DIRECTORY, TrainingRun
+from cluster.watchdog import Watchdog
 from pipelines.storage import Storage
 
 if TYPE_CHECKING:
@@ -28,15 +32,15 @@ if TYPE_CHECKING:
 def train_worker(config: dict[str, Any]) -> TrainingError | None:
     """The train function of Ray Train. Returns the failure of ours that ended the run, None if there was none.
 
-    A TrainingError is raised on all ranks together, so all return and Ray Train does not restart them. Anything else is
-    told to the monitor and raised: the group is restarted, and refused at its start if that makes no sense.
+    A TrainingError is raised on all ranks together, so all return. Anything else is told to the monitor and raised, and
+    the driver decides whether to start the group again.
     """
     import ray.train
 
     link = WorkerLink(config["monitor"], ray.train.get_context().get_world_rank())
     _log_to(link)
     try:
-        _train(config["run"], config["plan"], link)
+        _train(config["run"], config["plan"], link, config["attempt"])
     except TrainingError as error:
         return error
     except Exception as error:
@@ -45,21 +49,35 @@ def train_worker(config: dict[str, Any]) -> TrainingError | None:
     return None
 
 
-def _train(run: TrainingRun, plan: BatchPlan, link: WorkerLink) -> None:
-    device = _prepare_torch(run)
-    from cluster.ranks import Ranks
+def _train(run: TrainingRun, plan: BatchPlan, link: WorkerLink, attempt: str) -> None:
+    storage = Storage(run.run_directory)
+    with closing(Watchdog(storage, link.rank, run.workers.hang_timeout_s)) as watchdog:
+        device = _prepare_torch(run)
+        from cluster.ranks import Ranks
 
-    loop = build_loop(run, plan, link, Ranks(), device)
-    try:
-        loop.train()
-    finally:
-        loop.telemetry.close()
+        guard = partial(check_current, storage, attempt)
+        loop = build_loop(run, plan, link, Ranks(), device, guard=guard, on_section=watchdog.section)
+        with closing(loop.telemetry):
+            loop.train()
 
 
-def build_loop(run: TrainingRun, plan: BatchPlan, link: WorkerLink, ranks: Ranks, device: torch.device) -> Loop:
+def build_loop(
+    run: TrainingRun,
+    plan: BatchPlan,
+    link: WorkerLink,
+    ranks: Ranks,
+    device: torch.device,
+    *,
+    guard: Callable[[], None] | None = None,
+    on_section: Callable[[], None] | None = None,
+) -> Loop:
     """Collective. The loop of a run, at its newest checkpoint or at its beginning.
 
-    Raises WorkersFailed when the driver refuses the start, DataChanged, CheckpointError.
+    Raises DataChanged or CheckpointError.
+
+    Args:
+        guard: called on rank 0 before a checkpoint is committed; what it raises prevents that.
+        on_section: called when the loop turns to something else: a wait for data, a step, a save, a probe.
     """
     import torch
 
@@ -69,12 +87,8 @@ def build_loop(run: TrainingRun, plan: BatchPlan, link: WorkerLink, ranks: Ranks
     from cluster.schedule import resolve
 
     storage = Storage(run.run_directory)
-    store = CheckpointStore(storage.child(DIRECTORY), run.checkpoint)
+    store = CheckpointStore(storage.child(DIRECTORY), run.checkpoint, guard=guard)
     commit = ranks.broadcast(store.newest() if ranks.is_first else None)
-    refusal = ranks.broadcast(link.starting(commit.step if commit else 0) if ranks.is_first else None)
-    if refusal is not None:
-        raise WorkersFailed(refusal)
-
     stream: Stream = run.stream.build()
     if commit is not None and commit.metadata["stream"] != stream.fingerprint:
         raise DataChanged(
@@ -109,7 +123,9 @@ def build_loop(run: TrainingRun, plan: BatchPlan, link: WorkerLink, ranks: Ranks
         schedule=schedule,
         store=store,
         metadata=metadata,
-        telemetry=_telemetry(run, storage, schedule.stop_step, progress.step, link if ranks.is_first else None),
+        telemetry=_telemetry(
+            run, storage, schedule.stop_step, progress.step, link if ranks.is_first else None, on_section
+        ),
         link=link,
         ranks=ranks,
     )
@@ -154,7 +170,14 @@ def _introduce(description: dict[str, Any], storage: Storage, ranks: Any) -> Non
         )
 
 
-def _telemetry(run: TrainingRun, storage: Storage, total_steps: int, step: int, link: WorkerLink | None) -> Any:
+def _telemetry(
+    run: TrainingRun,
+    storage: Storage,
+    total_steps: int,
+    step: int,
+    link: WorkerLink | None,
+    on_section: Callable[[], None] | None,
+) -> Any:
     """With sinks on rank 0, which has the link, and without on the others."""
     from cluster.sinks import Driver, JsonLines, TensorBoard, WeightsAndBiases
     from cluster.telemetry import Telemetry
@@ -180,4 +203,4 @@ def _telemetry(run: TrainingRun, storage: Storage, total_steps: int, step: int, 
                 with_pictures=config.upload_pictures,
             )
             sinks.append(("Weights & Biases", wandb))
-    return Telemetry(sinks, every=run.telemetry.log_every_steps, total_steps=total_steps)
+    return Telemetry(sinks, every=run.telemetry.log_every_steps, total_steps=total_steps, on_section=on_section)

@@ -88,9 +88,6 @@ class ListedLink:
         self.published: list[Any] = []
         self._stop_after = stop_after
 
-    def starting(self, resumed_step: int) -> None:
-        return None
-
     def publish(self, news: Any) -> None:
         self.published.append(news)
 

@@ -21,8 +21,9 @@ from cluster.ledger import read_epoch
 from cluster.monitor import start_monitor
 from cluster.preflight import Capacity, Demand, InsufficientResources
 from cluster.runtime import ray_session
-from cluster.trainer import RAY_TRAIN_SETTINGS, TrainingResult, TrainingRun, fit, plan_batches, set_ray_train
+from cluster.trainer import TrainingResult, TrainingRun, fit, plan_batches
 from cluster.worker import train_worker
+from cluster.worker_group import RAY_TRAIN_SETTINGS, set_ray_train
 from pipelines.storage import Storage
 from tests.cluster.loops import toy_run
 from tests.cluster.toy import ToyData, ToyFaults
@@ -177,7 +178,7 @@ def test_a_job_that_does_not_fit_is_refused_before_anything_starts(cluster: None
 def test_the_monitor_runs_beside_the_driver_and_takes_no_cpu(cluster: None) -> None:
     before = ray.available_resources()["CPU"]
     monitor = start_monitor()
-    assert ray.get(monitor.starting.remote(0)) is None
+    assert ray.get(monitor.attempt.remote()).resumed_step == 0
     assert ray.available_resources()["CPU"] == before
 
 
