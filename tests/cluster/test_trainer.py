@@ -7,12 +7,14 @@ import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
 import pytest
 import ray
 
+from cluster import runtime
 from cluster.checkpoint import load_weights
 from cluster.commit import scan
 from cluster.config import EngineConfig, OptimizerConfig, WorkersConfig
@@ -20,8 +22,9 @@ from cluster.failures import DataChanged, NonFinite, WorkersFailed
 from cluster.ledger import read_epoch
 from cluster.monitor import start_monitor
 from cluster.preflight import Capacity, Demand, InsufficientResources
-from cluster.runtime import ray_session
+from cluster.runtime import ray_session, stop_requests
 from cluster.trainer import TrainingResult, TrainingRun, fit, plan_batches
+from cluster.watch import watching
 from cluster.worker import train_worker
 from cluster.worker_group import RAY_TRAIN_SETTINGS, set_ray_train
 from pipelines.storage import Storage
@@ -180,6 +183,27 @@ def test_the_monitor_runs_beside_the_driver_and_takes_no_cpu(cluster: None) -> N
     monitor = start_monitor()
     assert ray.get(monitor.attempt.remote()).resumed_step == 0
     assert ray.available_resources()["CPU"] == before
+
+
+def test_a_job_whose_own_node_is_draining_is_asked_to_stop_and_its_workers_are_told(
+    cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "_was_asked_to_stop", Event())
+    monitor, here = start_monitor(), ray.get_runtime_context().get_node_id()
+    ray.get(monitor.joined.remote(0, here))
+    with stop_requests() as stop, watching(monitor, stop, print, draining=lambda: {here: 0}):
+        assert stop.wait(10)
+    assert ray.get(monitor.begin.remote(0, 1, [])) and ray.get(monitor.attempt.remote()).was_drained
+    with pytest.raises(SystemExit):
+        runtime.end_job({"is_finished": False})
+
+
+def test_drains_of_other_nodes_concern_nobody(cluster: None) -> None:
+    monitor = start_monitor()
+    ray.get(monitor.joined.remote(0, ray.get_runtime_context().get_node_id()))
+    with stop_requests() as stop, watching(monitor, stop, print, draining=lambda: {"another": 0}):
+        assert not stop.wait(2)
+    assert not ray.get(monitor.begin.remote(0, 1, []))
 
 
 def test_the_train_function_travels_by_name() -> None:
