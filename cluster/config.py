@@ -87,9 +87,17 @@ class CheckpointConfig:
     keep_last: int = 2
     keep_epochs: tuple[int, ...] = ()
     """Milestones: the checkpoint at the end of each of these epochs is never deleted."""
+    timeout_s: float = 1800.0
+    """Seconds from the copy of the state to the commit, at most: when they are over, the ranks that have not written
+    their part are named, and the workers are started again."""
+    max_failed_saves: int = 2
+    """Saves in a row that may fail (a full disk, a storage that is down) while training goes on; one more stops the
+    run. The last save before a run ends or stops must succeed."""
 
     def __post_init__(self) -> None:
-        _positive(every_steps=self.every_steps)
+        _positive(every_steps=self.every_steps, timeout_s=self.timeout_s)
+        if self.max_failed_saves < 0:
+            raise ValueError(f"max_failed_saves={self.max_failed_saves} must not be negative; 0 allows none")
         if self.keep_last < 2:
             raise ValueError(f"keep_last={self.keep_last}: at least 2, so that one remains when the newest is damaged")
 

@@ -23,6 +23,7 @@ from cluster.ledger import Ledger
 from cluster.monitor import WorkerLink
 from cluster.protocols import BatchPlan, GlobalLoss, Probe, Stream
 from cluster.ranks import Ranks
+from cluster.saver import Saver
 from cluster.schedule import Schedule
 from cluster.telemetry import Row, Telemetry
 from pipelines.storage import Storage
@@ -72,9 +73,10 @@ class Loop:
     ) -> None:
         """`metadata` goes into every checkpoint as it is."""
         self.run, self.engine, self.stream, self.plan, self.probes = run, engine, stream, plan, probes
-        self.schedule, self.store, self.metadata, self.telemetry = schedule, store, metadata, telemetry
+        self.schedule, self.metadata, self.telemetry = schedule, metadata, telemetry
         self.link, self.ranks, self.storage = link, ranks, Storage(run.run_directory)
         self.step, self.samples, self.quarantined = progress.step, progress.samples, progress.quarantined
+        self.saver = Saver(store, ranks)
         self.ledger = Ledger(ranks, self.storage, progress)
         self.stopping = False
         self._stop_requested = False
@@ -82,6 +84,10 @@ class Loop:
 
     def train(self) -> None:
         """Collective. Raises TrainingError, on all ranks, for failures that a restart does not remove."""
+        with self.saver:
+            self._train()
+
+    def _train(self) -> None:
         if self.probes and self._probed_step is None:
             self.telemetry.probes(self.step, self._probe())
         while self.ledger.epoch < self.run.last_epoch and not self._is_stop_due():
@@ -238,7 +244,7 @@ class Loop:
         return stop
 
     def _save(self) -> None:
-        """Collective."""
+        """Collective, after `ledger.reduce`."""
         progress = Progress(
             step=self.step,
             epoch=self.ledger.epoch,
@@ -249,7 +255,7 @@ class Loop:
         )
         with self.telemetry.timed("checkpoint"):
             self.telemetry.flush()
-            self.store.save(self.engine, progress, dict(self.metadata))
+            self.saver.begin(self.engine, progress, dict(self.metadata))
 
 
 def forward_seed(seed: int, step: int, rank: int, micro_step: int) -> int:

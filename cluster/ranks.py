@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,14 @@ import torch.distributed as dist
 class Ranks:
     """This worker among the others. Every method is collective: all ranks call it, in the same order."""
 
-    def __init__(self) -> None:
-        """Needs the process group that Ray Train has made; collective too."""
+    def __init__(self, timeout: timedelta | None = None) -> None:
+        """Needs the process group that Ray Train has made; collective too.
+
+        A method raises RuntimeError when the other ranks keep it waiting for longer than `timeout` (None: as long as
+        torch lets gloo wait), and from then on: their connections are closed.
+        """
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
-        self._group = dist.new_group(backend="gloo")
+        self._group = dist.new_group(backend="gloo", timeout=timeout)
 
     @property
     def is_first(self) -> bool:

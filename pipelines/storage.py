@@ -177,6 +177,15 @@ class Storage:
             return self._list_local(folder, start, frozenset())
         return self._list_s3(start)
 
+    def free_bytes(self) -> int | None:
+        """What can still be written below this root; None where the store has no such limit."""
+        if not self.is_local:
+            return None
+        folder = Path(self.uri)
+        while not folder.exists():
+            folder = folder.parent
+        return self._retrying("look up", self.uri, lambda: shutil.disk_usage(folder).free)
+
     def remove(self, name: str) -> None:
         """Removes one object; one that is gone already is no error."""
         path = self.full(name)
