@@ -13,6 +13,7 @@ import io
 import json
 from collections import Counter
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -118,9 +119,15 @@ def epoch_record(epoch: int) -> str:
 
 
 def read_epoch(storage: Storage, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-    """Consumed (bool [num_samples]) and quarantined ids of a finished epoch. Raises ObjectMissing if it is not."""
-    with np.load(io.BytesIO(storage.read(epoch_record(epoch))), allow_pickle=False) as record:
-        return unpack(record["consumed"].tobytes(), int(record["num_samples"])), record["quarantined"]
+    """Consumed (bool [num_samples]) and quarantined ids of a finished epoch. Raises ObjectMissing if it is not, and
+    ValueError for a damaged record."""
+    name = epoch_record(epoch)
+    data = storage.read(name)
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as record:
+            return unpack(record["consumed"].tobytes(), int(record["num_samples"])), record["quarantined"]
+    except (ValueError, KeyError, BadZipFile) as error:
+        raise ValueError(f"{storage.full(name)} is damaged: {error}") from None
 
 
 def _reason(text: str) -> dict[str, str]:
