@@ -205,7 +205,8 @@ class CheckpointStore:
             logger.warning("superseded checkpoints could not be looked for: %s", error)
             return
         stale = [name for name, written in listing.orphans.items() if datetime.now(UTC) - written > ORPHAN_AGE]
-        self._remove([commit.name for commit in superseded(listing.commits, self.config)] + stale)
+        removed = [c.name for c in superseded(listing.commits, self.config) if c.name not in listing.kept]
+        self._remove(removed + stale)
 
     def _remove(self, names: Iterable[str]) -> None:
         """A failure is logged; what it leaves is met again after the next checkpoint."""

@@ -30,6 +30,8 @@ COMMIT = "COMMIT.json"
 BITMAP = "consumed.bits"
 DAMAGED = "DAMAGED.txt"
 """Written into a checkpoint whose content was found changed, so that nobody counts on it again; holds the reason."""
+KEEP = "KEEP.txt"
+"""Written into a checkpoint that retention is never to remove; holds the reason."""
 DIRECTORY = "checkpoints"
 """Folder of the checkpoints in a run directory."""
 
@@ -140,6 +142,8 @@ class Listing:
     """Directories with a COMMIT.json that is not valid, whose files are not there, or that hold DAMAGED.txt."""
     orphans: dict[str, datetime]
     """Directories without COMMIT.json (being written, or left by a run that died) and when they were last written."""
+    kept: frozenset[str]
+    """Directories that hold KEEP.txt."""
 
 
 def scan(storage: Storage) -> Listing:
@@ -161,7 +165,8 @@ def scan(storage: Storage) -> Listing:
         except CheckpointDamaged as error:
             logger.error("checkpoint ignored: %s", error)
             damaged.append(directory)
-    return Listing(sorted(commits, key=lambda commit: commit.order, reverse=True), damaged, orphans)
+    kept = frozenset(directory for directory, files in found.items() if KEEP in files)
+    return Listing(sorted(commits, key=lambda commit: commit.order, reverse=True), damaged, orphans, kept)
 
 
 def newest(storage: Storage) -> Commit | None:

@@ -11,10 +11,12 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from cluster.failures import DataChanged, TrainingError, WorkersFailed, describe, is_fatal
+from cluster.failures import DataChanged, RefusedAhead, TrainingError, WorkersFailed, describe, is_fatal
 from cluster.monitor import LinkHandler, WorkerLink
 from cluster.protocols import BatchPlan, Stream
 from cluster.runtime import ROOMS
+from cluster.spikes import SpikeWatch
+from cluster.step_reports import refused_ahead
 from cluster.trainer import DIRECTORY, TrainingRun
 from pipelines.storage import Storage
 
@@ -59,7 +61,7 @@ def _train(run: TrainingRun, plan: BatchPlan, link: WorkerLink) -> None:
 def build_loop(run: TrainingRun, plan: BatchPlan, link: WorkerLink, ranks: Ranks, device: torch.device) -> Loop:
     """Collective. The loop of a run, at its newest checkpoint or at its beginning.
 
-    Raises WorkersFailed when the driver refuses the start, DataChanged, CheckpointError.
+    Raises WorkersFailed when the driver refuses the start, RefusedAhead, DataChanged, CheckpointError.
     """
     import torch
 
@@ -75,6 +77,10 @@ def build_loop(run: TrainingRun, plan: BatchPlan, link: WorkerLink, ranks: Ranks
     if refusal is not None:
         raise WorkersFailed(refusal)
 
+    may_be_ahead = ranks.is_first and not run.retry_refused
+    refusal = ranks.broadcast(refused_ahead(storage, commit.step if commit else 0) if may_be_ahead else None)
+    if refusal is not None:
+        raise RefusedAhead(refusal)
     stream: Stream = run.stream.build()
     if commit is not None and commit.metadata["stream"] != stream.fingerprint:
         raise DataChanged(
@@ -88,6 +94,8 @@ def build_loop(run: TrainingRun, plan: BatchPlan, link: WorkerLink, ranks: Ranks
         task.start_from(weights, description["metadata"]["config"])
     engine = Engine(task, run.optimizer, run.engine, plan, device)
     progress = store.restore(engine, commit) if commit else Progress.start(stream.num_samples)
+    # What an older checkpoint said of the losses, when the newest was damaged, is not at hand: they are learned anew.
+    spikes = commit.metadata.get("spikes") if commit and commit.step == progress.step else None
     schedule = resolve(run.optimizer, math.ceil(stream.samples_per_epoch / plan.global_batch))
     metadata = {
         "run": run.name,
@@ -107,6 +115,7 @@ def build_loop(run: TrainingRun, plan: BatchPlan, link: WorkerLink, ranks: Ranks
         plan=plan,
         probes=[(name, reference.build()) for name, reference in run.probes],
         schedule=schedule,
+        spikes=SpikeWatch(run.spikes, spikes),
         store=store,
         metadata=metadata,
         telemetry=_telemetry(run, storage, schedule.stop_step, progress.step, link if ranks.is_first else None),
