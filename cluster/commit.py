@@ -35,6 +35,8 @@ DAMAGED = "DAMAGED.txt"
 """Written into a checkpoint whose content was found changed, so that nobody counts on it again; holds the reason."""
 BEGUN = "BEGUN.json"
 """Beside the checkpoints from the first commit on: {"created", "first"}."""
+KEEP = "KEEP.txt"
+"""Written into a checkpoint that retention is never to remove; holds the reason."""
 DIRECTORY = "checkpoints"
 """Folder of the checkpoints in a run directory."""
 
@@ -159,6 +161,8 @@ class Listing:
     """Directories without COMMIT.json (being written, or left by a run that died) and when they were last written."""
     has_begun: bool
     """A checkpoint was committed here once."""
+    kept: frozenset[str]
+    """Directories that hold KEEP.txt."""
 
 
 KnownCommits = MutableMapping[str, tuple[str, Commit]]
@@ -189,7 +193,9 @@ def scan(storage: Storage, known: KnownCommits | None = None) -> Listing:
             logger.info("checkpoint %s was removed while we looked at it", directory)
         except CheckpointDamaged as error:
             damaged[directory] = Damage(str(error), written)
-    return Listing(sorted(commits, key=lambda commit: commit.order, reverse=True), damaged, orphans, has_begun)
+    kept = frozenset(directory for directory, files in found.items() if KEEP in files)
+    newest_first = sorted(commits, key=lambda commit: commit.order, reverse=True)
+    return Listing(newest_first, damaged, orphans, has_begun, kept)
 
 
 def usable(storage: Storage) -> list[Commit]:

@@ -35,6 +35,14 @@ class EpochIncomplete(TrainingError):
     """The stream left samples out, however often it was asked for the rest."""
 
 
+class SamplesMiscounted(TrainingError):
+    """What an epoch read is not what it trained on and rejected, or not what the epoch is made of."""
+
+
+class RefusedAhead(TrainingError):
+    """A step after the checkpoint has been refused before, and the run was not told to try it again."""
+
+
 class WorkersFailed(TrainingError):
     """The workers failed of a bug, or without progress, or more often than allowed; the message says where and why."""
 

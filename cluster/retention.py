@@ -53,7 +53,7 @@ class Retention:
         if len(intact) >= 2:  # till then a damaged one may be all that there is to mend
             left |= {name: damage.written for name, damage in listing.damaged.items()}
         stale = [name for name, written in left.items() if datetime.now(UTC) - written > ORPHAN_AGE]
-        self.remove([commit.name for commit in superseded(intact, self.config)] + stale)
+        self.remove([c.name for c in superseded(intact, self.config) if c.name not in listing.kept] + stale)
 
     def remove(self, names: Iterable[str]) -> None:
         for name in names:

@@ -2,8 +2,9 @@
 
 A row is written every `every` steps, and at each step with probe values: means over the steps since the last row, named
 with slashes. Names: step, epoch, loss/total and loss/<part>, learning_rate, gradient_norm, samples, clips_per_second,
-data/wait_share (of the time in steps), data/quarantined, time/step, time/data, time/checkpoint, time/probe, time/eta
-(seconds; per step, but checkpoint, probe and eta in total), and <probe>/<value>.
+data/wait_share (of the time in steps), data/quarantined, data/loss_spikes (both since the run began), time/step,
+time/data, time/checkpoint, time/probe, time/eta (seconds; per step, but checkpoint, probe and eta in total), and
+<probe>/<value>.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@
                 quarantine.jsonl    rejected samples, see cluster.ledger
                 epochs/             which samples each finished epoch consumed, see cluster.ledger
                 attempts.json       lives of the worker group, see cluster.attempts
-                failures/           what a refused step was made of, see cluster.loop; where hung workers stood
+                failures/           refused steps and those whose loss jumped, see cluster.step_reports; where hung
+                                    workers stood, see cluster.watchdog
                 tensorboard/ wandb/ event files, offline runs
 """
 
@@ -31,6 +32,7 @@ from cluster.config import (
 from cluster.failures import TrainingError, WorkersFailed, verdict
 from cluster.preflight import Capacity, Demand, check, cluster_capacity
 from cluster.protocols import BatchPlan, Reference
+from cluster.spikes import SpikeConfig
 from pipelines.storage import Storage
 
 logger = logging.getLogger(__name__)
@@ -55,6 +57,7 @@ class TrainingRun:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
     quarantine: QuarantineBudget = field(default_factory=QuarantineBudget)
+    spikes: SpikeConfig = field(default_factory=SpikeConfig)
     seed: int = 0
     config_json: str = "{}"
     """The job's resolved config, a JSON object kept in the run directory and in every checkpoint."""
@@ -66,6 +69,8 @@ class TrainingRun:
     """Checkpoint, or run directory, whose weights a new run starts from; nothing else is taken over."""
     stop_at_step: int | None = None
     """Commit and stop after this step; the same run without it goes on from there."""
+    retry_refused: bool = False
+    """Go on where a step after the checkpoint was refused before (a loss or gradient that was not finite)."""
 
     def __post_init__(self) -> None:
         if self.stop_at_step is not None and self.stop_at_step < 1:

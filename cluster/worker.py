@@ -14,10 +14,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cluster.attempts import check_current
-from cluster.failures import DataChanged, TrainingError, describe, is_fatal
+from cluster.failures import DataChanged, RefusedAhead, TrainingError, describe, is_fatal
 from cluster.monitor import LinkHandler, WorkerLink
 from cluster.protocols import BatchPlan, Stream
 from cluster.runtime import ROOMS
+from cluster.spikes import SpikeWatch
+from cluster.step_reports import refused_ahead
 from cluster.trainer import DIRECTORY, TrainingRun
 from cluster.watchdog import Watchdog
 from pipelines.storage import Storage
@@ -73,7 +75,7 @@ def build_loop(
 ) -> Loop:
     """Collective. The loop of a run, at its newest checkpoint or at its beginning.
 
-    Raises DataChanged or CheckpointError.
+    Raises RefusedAhead, DataChanged, CheckpointError.
 
     Args:
         guard: called on rank 0 before a checkpoint is committed; what it raises prevents that.
@@ -89,6 +91,10 @@ def build_loop(
     storage = Storage(run.run_directory)
     store = CheckpointStore(storage.child(DIRECTORY), run.checkpoint, guard=guard)
     commit = ranks.broadcast(store.newest() if ranks.is_first else None)
+    may_be_ahead = ranks.is_first and not run.retry_refused
+    refusal = ranks.broadcast(refused_ahead(storage, commit.step if commit else 0) if may_be_ahead else None)
+    if refusal is not None:
+        raise RefusedAhead(refusal)
     stream: Stream = run.stream.build()
     if commit is not None and commit.metadata["stream"] != stream.fingerprint:
         raise DataChanged(
@@ -102,6 +108,8 @@ def build_loop(
         task.start_from(weights, description["metadata"]["config"])
     engine = Engine(task, run.optimizer, run.engine, plan, device)
     progress = store.restore(engine, commit) if commit else Progress.start(stream.num_samples)
+    # What an older checkpoint said of the losses, when the newest was damaged, is not at hand: they are learned anew.
+    spikes = commit.metadata.get("spikes") if commit and commit.step == progress.step else None
     schedule = resolve(run.optimizer, math.ceil(stream.samples_per_epoch / plan.global_batch))
     metadata = {
         "run": run.name,
@@ -121,6 +129,7 @@ def build_loop(
         plan=plan,
         probes=[(name, reference.build()) for name, reference in run.probes],
         schedule=schedule,
+        spikes=SpikeWatch(run.spikes, spikes),
         store=store,
         metadata=metadata,
         telemetry=_telemetry(

@@ -15,6 +15,7 @@ from cluster.config import (
     TelemetryConfig,
     WorkersConfig,
 )
+from cluster.spikes import SpikeConfig
 from jobs.parts.transfer_config import TransferConfig
 from pipelines.decoders import Decoder
 
@@ -43,7 +44,9 @@ class RunConfig:
         "checkpoint",
         "telemetry",
         "quarantine",
+        "spikes",
         "stop_at_step",
+        "retry_refused",
     )
     """Fields that say how a run is carried out; the others decide what it learns."""
 
@@ -66,8 +69,11 @@ class RunConfig:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
     quarantine: QuarantineBudget = field(default_factory=QuarantineBudget)
+    spikes: SpikeConfig = field(default_factory=SpikeConfig)
     stop_at_step: int | None = None
     """End this command after that step, with a checkpoint; the same command without it goes on."""
+    retry_refused: bool = False
+    """Go on although a step after the checkpoint was refused before, for a loss or gradient that was not finite."""
 
     def __post_init__(self) -> None:
         self._check_counts("passes_per_epoch", "overfit")

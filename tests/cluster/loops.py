@@ -111,6 +111,8 @@ class Outcome:
     weights: torch.Tensor
     is_training: bool
     rounds: int
+    told: list[str]
+    """Lines for the console."""
 
 
 def run_loop(run: TrainingRun, loss: Loss, stop_after: int | None) -> Outcome:
@@ -137,6 +139,7 @@ def run_loop(run: TrainingRun, loss: Loss, stop_after: int | None) -> Outcome:
         weights=weights.clone(),
         is_training=loop.engine.task.training,
         rounds=loop.stream.rounds,
+        told=[line for line in link.published if isinstance(line, str)],
     )
 
 

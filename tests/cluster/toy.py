@@ -27,6 +27,8 @@ class ToyFaults:
     nan_ids: tuple[int, ...] = ()
     nan_gradient_ids: tuple[int, ...] = ()
     bug_ids: tuple[int, ...] = ()
+    spike_ids: tuple[int, ...] = ()
+    """The rows' losses are multiplied by a thousand, without a gradient."""
     kill_ids: tuple[int, ...] = ()
     kill_flag: str = ""
     """The worker that would die removes this file first, and lives on where it is gone. Empty: it always dies."""
@@ -48,6 +50,8 @@ class ToyTask(nn.Module):
             self._die()
         error_B = (self.linear(batch["x_BD"]).squeeze(1) - batch["x_BD"].sum(dim=1)) ** 2
         loss = (batch["weight_B"] * error_B).sum()
+        if ids & set(self.faults.spike_ids):
+            loss = loss + 1000 * loss.detach()
         if ids & set(self.faults.nan_ids):
             loss = loss * float("nan")
         if ids & set(self.faults.nan_gradient_ids):
