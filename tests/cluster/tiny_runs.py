@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import safetensors.torch
-import torch
 from torch import Tensor
 
 from cluster.commit import scan
@@ -74,11 +74,16 @@ class MemoryStream(SampleStream):
         block = make_rows(ids_B, self.data.rejected)
         if self.data.kind == "numbers":
             return block
-        draw = samples.labelled_batch if self.data.kind == "labelled" else samples.batch
-        repeats = {} if self.data.kind == "labelled" else {"masks": MASKS}
-        rows = [draw(1, seed=1000 * epoch + int(i) + 1, **repeats) for i in ids_B]
-        drawn = {name: torch.cat([row[name] for row in rows]).numpy() for name in rows[0] if name != "weight_B"}
-        return drawn | {name: block[name] for name in ("sample_id_B", "rejected_B")}
+        rows = [drawn(self.data.kind, 1000 * epoch + int(i) + 1) for i in ids_B]
+        columns = {name: np.concatenate([row[name] for row in rows]) for row in rows[:1] for name in row}
+        return columns | {name: block[name] for name in ("sample_id_B", "rejected_B")}
+
+
+@lru_cache(maxsize=512)
+def drawn(kind: str, seed: int) -> dict[str, np.ndarray]:
+    """One row of noise."""
+    row = samples.labelled_batch(1, seed=seed) if kind == "labelled" else samples.batch(1, masks=MASKS, seed=seed)
+    return {name: value.numpy() for name, value in row.items() if name != "weight_B"}
 
 
 def make_stream(data: TinyData) -> MemoryStream:
@@ -99,7 +104,13 @@ def tiny_run(folder: Any, task: Reference, data: TinyData, *, stage: int, precis
     """Global batches of 4 in micro-batches of 2, two epochs; by default of 18 steps, a warm-up of 9."""
     settings: dict[str, Any] = {
         "optimizer": OptimizerConfig(
-            base_lr=0.064, min_lr=0.002, global_batch=4, epochs=2, warmup_epochs=0.5, weight_decay=0.5, gradient_clip=0.5
+            base_lr=0.064,
+            min_lr=0.002,
+            global_batch=4,
+            epochs=2,
+            warmup_epochs=0.5,
+            weight_decay=0.5,
+            gradient_clip=0.5,
         ),
         "engine": EngineConfig(zero_stage=stage, precision=precision, micro_batch=2),
         "workers": WorkersConfig(deterministic=True),
