@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from cluster.trainer import TrainingRun, plan_batches
 from cluster.worker import build_loop
 from pipelines.storage import Storage
 from tests.cluster.toy import ToyData, ToyFaults, ToyStream, make_rows, remaining_blocks
+
+if TYPE_CHECKING:
+    from cluster.loop import Loop
 
 
 def toy_run(folder: Any, *, data: ToyData, faults: ToyFaults, **changes: Any) -> TrainingRun:
@@ -118,11 +121,8 @@ class Outcome:
 def run_loop(run: TrainingRun, loss: Loss, stop_after: int | None) -> Outcome:
     """On every rank: resumes from the newest checkpoint of the run directory and trains."""
     run = replace(run, stream=Reference("tests.cluster.loops:make_stream", (run.stream.config, loss)))
-    workers = dist.get_world_size()
-    run = replace(run, workers=replace(run.workers, num_workers=workers))
-    plan = plan_batches(run, Capacity(cpus=workers, gpus=0, node_cpus=workers, node_gpus=0))
     link = ListedLink(stop_after)
-    loop = build_loop(run, plan, link, Ranks(), torch.device("cpu"))
+    loop = make_loop(run, link)
     error = None
     try:
         loop.train()
@@ -141,6 +141,14 @@ def run_loop(run: TrainingRun, loss: Loss, stop_after: int | None) -> Outcome:
         rounds=loop.stream.rounds,
         told=[line for line in link.published if isinstance(line, str)],
     )
+
+
+def make_loop(run: TrainingRun, link: ListedLink) -> Loop:
+    """On every rank: the loop of a run on as many workers as there are."""
+    workers = dist.get_world_size()
+    run = replace(run, workers=replace(run.workers, num_workers=workers))
+    plan = plan_batches(run, Capacity(cpus=workers, gpus=0, node_cpus=workers, node_gpus=0))
+    return build_loop(run, plan, link, Ranks(), torch.device("cpu"))
 
 
 def make_stream(config: tuple[ToyData, Loss]) -> ListedStream:
