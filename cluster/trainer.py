@@ -6,6 +6,7 @@
                 quarantine.jsonl    rejected samples, see cluster.ledger
                 epochs/             which samples each finished epoch consumed, see cluster.ledger
                 failures/           what a refused step was made of, see cluster.loop
+                faults/ audit/      planned faults that have happened, ids used by step: where they are asked for
                 tensorboard/ wandb/ event files, offline runs
 """
 
@@ -32,6 +33,9 @@ from cluster.config import (
     WorkersConfig,
 )
 from cluster.failures import TrainingError, WorkersFailed
+from cluster.fault_config import DRIVER, FaultPlan
+from cluster.faults import DIRECTORY as FAULTS
+from cluster.faults import Faults, unfired
 from cluster.preflight import Capacity, Demand, check, cluster_capacity
 from cluster.protocols import BatchPlan, Reference
 from pipelines.storage import Storage
@@ -90,6 +94,7 @@ class TrainingRun:
     """Checkpoint, or run directory, whose weights a new run starts from; nothing else is taken over."""
     stop_at_step: int | None = None
     """Commit and stop after this step; the same run without it goes on from there."""
+    faults: FaultPlan = field(default_factory=FaultPlan)
 
     def __post_init__(self) -> None:
         if self.stop_at_step is not None and self.stop_at_step < 1:
@@ -118,6 +123,8 @@ class TrainingResult:
     """False after stop_at_step or a request to stop: the same call resumes."""
     metrics: dict[str, float]
     """The newest value of every name."""
+    unfired_faults: tuple[str, ...] = ()
+    """Planned faults that had not happened, or not as often, when the run was finished."""
 
 
 def fit(
@@ -148,7 +155,14 @@ def fit(
     check([Demand("training worker", plan.workers, resources["CPU"], resources.get("GPU", 0)), *run.demands], capacity)
     set_ray_train(os.environ, with_gpus="GPU" in resources)
     monitor = start_monitor()
-    with stop_requests() as stop, shown(monitor, stop, among=None if is_alone else run.name, watch=watch):
+    own = Faults(run.faults, DRIVER, Storage(run.run_directory).child(FAULTS))
+
+    def see(row: dict[str, float]) -> None:
+        own.at_driver(int(row["step"]))
+        if watch is not None:
+            watch(row)
+
+    with stop_requests() as stop, shown(monitor, stop, among=None if is_alone else run.name, watch=see):
         _train(run, plan, resources, monitor)
     commit = newest(Storage(run.run_directory).child(DIRECTORY))
     if commit is None:
@@ -247,6 +261,10 @@ def _result(run: TrainingRun, commit: Commit) -> TrainingResult:
     from cluster.sinks import read_rows
 
     storage = Storage(run.run_directory)
+    is_finished = commit.epoch >= run.last_epoch
+    missed = [fault.label for fault in unfired(run.faults, storage.child(FAULTS))] if is_finished else []
+    if missed:
+        logger.warning("run %s is finished, and of its planned faults did not happen: %s", run.name, ", ".join(missed))
     metrics: dict[str, float] = {}
     for row in read_rows(storage, "metrics.jsonl", commit.step):
         metrics |= row
@@ -257,6 +275,7 @@ def _result(run: TrainingRun, commit: Commit) -> TrainingResult:
         epochs=commit.epoch,
         samples=commit.progress["samples"],
         quarantined=commit.progress["quarantined"],
-        is_finished=commit.epoch >= run.last_epoch,
+        is_finished=is_finished,
         metrics=metrics,
+        unfired_faults=tuple(missed),
     )

@@ -12,6 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cluster.failures import DataChanged, TrainingError, WorkersFailed, describe, is_fatal
+from cluster.faults import DIRECTORY as FAULTS
+from cluster.faults import Faults
 from cluster.monitor import LinkHandler, WorkerLink
 from cluster.protocols import BatchPlan, Stream
 from cluster.runtime import ROOMS
@@ -63,13 +65,15 @@ def build_loop(run: TrainingRun, plan: BatchPlan, link: WorkerLink, ranks: Ranks
     """
     import torch
 
+    from cluster.audit import Audit
     from cluster.checkpoint import CheckpointStore, Progress, load_weights
     from cluster.engine import Engine
     from cluster.loop import Loop
     from cluster.schedule import resolve
 
     storage = Storage(run.run_directory)
-    store = CheckpointStore(storage.child(DIRECTORY), run.checkpoint)
+    faults = Faults(run.faults, ranks.rank, storage.child(FAULTS))
+    store = CheckpointStore(faults.storage(storage.child(DIRECTORY)), run.checkpoint)
     commit = ranks.broadcast(store.newest() if ranks.is_first else None)
     refusal = ranks.broadcast(link.starting(commit.step if commit else 0) if ranks.is_first else None)
     if refusal is not None:
@@ -87,6 +91,7 @@ def build_loop(run: TrainingRun, plan: BatchPlan, link: WorkerLink, ranks: Ranks
         weights, description = load_weights(run.init_from)
         task.start_from(weights, description["metadata"]["config"])
     engine = Engine(task, run.optimizer, run.engine, plan, device)
+    faults.at("setup", commit.step if commit else 0)
     progress = store.restore(engine, commit) if commit else Progress.start(stream.num_samples)
     schedule = resolve(run.optimizer, math.ceil(stream.samples_per_epoch / plan.global_batch))
     metadata = {
@@ -112,6 +117,8 @@ def build_loop(run: TrainingRun, plan: BatchPlan, link: WorkerLink, ranks: Ranks
         telemetry=_telemetry(run, storage, schedule.stop_step, progress.step, link if ranks.is_first else None),
         link=link,
         ranks=ranks,
+        faults=faults,
+        audit=Audit(storage, ranks, resumed_step=progress.step) if run.faults.record_ids else None,
     )
 
 

@@ -15,6 +15,7 @@ from cluster.config import (
     TelemetryConfig,
     WorkersConfig,
 )
+from cluster.fault_config import FaultPlan
 from jobs.parts.transfer_config import TransferConfig
 from pipelines.decoders import Decoder
 
@@ -44,6 +45,7 @@ class RunConfig:
         "telemetry",
         "quarantine",
         "stop_at_step",
+        "faults",
     )
     """Fields that say how a run is carried out; the others decide what it learns."""
 
@@ -68,6 +70,7 @@ class RunConfig:
     quarantine: QuarantineBudget = field(default_factory=QuarantineBudget)
     stop_at_step: int | None = None
     """End this command after that step, with a checkpoint; the same command without it goes on."""
+    faults: FaultPlan = field(default_factory=FaultPlan)
 
     def __post_init__(self) -> None:
         self._check_counts("passes_per_epoch", "overfit")

@@ -156,6 +156,7 @@ def training_run(config: RunConfig, work: Work, name: str, run_directory: str, c
         demands=(Demand("decode actor", actors, config.decode.cpus_per_actor),),
         init_from=config.init_from,
         stop_at_step=config.stop_at_step,
+        faults=config.faults,
     )
 
 
