@@ -16,6 +16,7 @@ import torch
 
 from cluster.commit import Progress
 from cluster.failures import EpochIncomplete, NonFinite
+from cluster.faults import Faults
 from cluster.feed import MicroBatch, groups, serve
 from cluster.ledger import Ledger
 from cluster.monitor import WorkerLink
@@ -29,6 +30,7 @@ from cluster.telemetry import Row, Telemetry
 from pipelines.storage import Storage
 
 if TYPE_CHECKING:
+    from cluster.audit import Audit
     from cluster.checkpoint import CheckpointStore
     from cluster.engine import Engine
     from cluster.trainer import TrainingRun
@@ -71,6 +73,8 @@ class Loop:
         telemetry: Telemetry,
         link: WorkerLink,
         ranks: Ranks,
+        faults: Faults,
+        audit: Audit | None,
     ) -> None:
         """`metadata` goes into every checkpoint as it is."""
         self.run, self.engine, self.stream, self.plan, self.probes = run, engine, stream, plan, probes
@@ -79,6 +83,7 @@ class Loop:
         self.link, self.ranks, self.storage = link, ranks, Storage(run.run_directory)
         self.step, self.samples, self.quarantined = progress.step, progress.samples, progress.quarantined
         self.saver = Saver(store, ranks)
+        self.faults, self.audit = faults, audit
         self.ledger = Ledger(ranks, self.storage, progress)
         self.stopping = False
         self._stop_requested = False
@@ -98,6 +103,7 @@ class Loop:
                     with self.telemetry.timed("step"):
                         values = self._update(batch) if batch.num_real else None
                         self._mark(batch)
+                        self.faults.at("mark", self.step)
                     if values is not None:
                         self._log(values, batch.num_real)
                         if self._checkpoint():
@@ -151,7 +157,10 @@ class Loop:
         losses: list[dict[str, torch.Tensor]] = []
         for index, micro_batch in enumerate(batch.micro_batches):
             torch.manual_seed(forward_seed(self.run.seed, self.step, self.ranks.rank, index))
+            self.faults.at("forward", self.step + 1)
             losses.append(self.engine(micro_batch.weighted(scale) | sums))
+            losses[-1]["loss"] = self.faults.poison(losses[-1]["loss"], self.step + 1)
+            self.faults.at("backward", self.step + 1)
             self.engine.backward(losses[-1]["loss"])
             losses[-1] = {name: value.detach() for name, value in losses[-1].items()}
         names = sorted(losses[0])
@@ -168,6 +177,7 @@ class Loop:
             self._tell(spike, self._facts(batch, names, own))
         self.engine.step(self.schedule.rate(self.step))
         self.step += 1
+        self.faults.at("update", self.step)
         values = {_loss_name(name): value for name, value in zip(names, means.tolist(), strict=True)}
         return {**values, "gradient_norm": norm}
 
@@ -222,6 +232,8 @@ class Loop:
         self.ledger.count(trained=batch.num_real, rejected=batch.num_rejected)
         self.quarantined += batch.num_rejected
         self.samples += batch.num_real
+        if self.audit is not None:
+            self.audit.note(self.step, self.ledger.epoch, batch.real_ids)
         self.ledger.check_budget(self.run.quarantine, self.stream.samples_per_epoch)
 
     def _log(self, values: Row, num_samples: int) -> None:

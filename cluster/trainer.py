@@ -8,6 +8,7 @@
                 attempts.json       lives of the worker group, see cluster.attempts
                 failures/           refused steps and those whose loss jumped, see cluster.step_reports; where hung
                                     workers stood, see cluster.watchdog
+                faults/ audit/      planned faults that have happened, ids used by step: where they are asked for
                 tensorboard/ wandb/ event files, offline runs
 """
 
@@ -30,6 +31,9 @@ from cluster.config import (
     WorkersConfig,
 )
 from cluster.failures import TrainingError, WorkersFailed, verdict
+from cluster.fault_config import DRIVER, FaultPlan
+from cluster.faults import DIRECTORY as FAULTS
+from cluster.faults import Faults, unfired
 from cluster.preflight import Capacity, Demand, check, cluster_capacity
 from cluster.protocols import BatchPlan, Reference
 from cluster.spikes import SpikeConfig
@@ -71,6 +75,7 @@ class TrainingRun:
     """Commit and stop after this step; the same run without it goes on from there."""
     retry_refused: bool = False
     """Go on where a step after the checkpoint was refused before (a loss or gradient that was not finite)."""
+    faults: FaultPlan = field(default_factory=FaultPlan)
 
     def __post_init__(self) -> None:
         if self.stop_at_step is not None and self.stop_at_step < 1:
@@ -99,6 +104,8 @@ class TrainingResult:
     """False after stop_at_step or a request to stop: the same call resumes."""
     metrics: dict[str, float]
     """The newest value of every name."""
+    unfired_faults: tuple[str, ...] = ()
+    """Planned faults that had not happened, or not as often, when the run was finished."""
 
 
 def fit(
@@ -128,7 +135,14 @@ def fit(
     check([workers, *run.demands], capacity)
     name = None if is_alone else run.name
     monitor = start_monitor()
-    with stop_requests() as stop, printer(among=name) as show, watching(monitor, stop, show, rows=watch):
+    own = Faults(run.faults, DRIVER, Storage(run.run_directory).child(FAULTS))
+
+    def see(row: dict[str, float]) -> None:
+        own.at_driver(int(row["step"]))
+        if watch is not None:
+            watch(row)
+
+    with stop_requests() as stop, printer(among=name) as show, watching(monitor, stop, show, rows=see):
         _keep_training(run, resources, monitor, stop)
     commit = _newest(run)
     if commit is None:
@@ -195,6 +209,10 @@ def _result(run: TrainingRun, commit: Commit) -> TrainingResult:
     from cluster.sinks import read_rows
 
     storage = Storage(run.run_directory)
+    is_finished = commit.epoch >= run.last_epoch
+    missed = [fault.label for fault in unfired(run.faults, storage.child(FAULTS))] if is_finished else []
+    if missed:
+        logger.warning("run %s is finished, and of its planned faults did not happen: %s", run.name, ", ".join(missed))
     metrics: dict[str, float] = {}
     for row in read_rows(storage, "metrics.jsonl", commit.step):
         metrics |= row
@@ -205,6 +223,7 @@ def _result(run: TrainingRun, commit: Commit) -> TrainingResult:
         epochs=commit.epoch,
         samples=commit.progress["samples"],
         quarantined=commit.progress["quarantined"],
-        is_finished=commit.epoch >= run.last_epoch,
+        is_finished=is_finished,
         metrics=metrics,
+        unfired_faults=tuple(missed),
     )

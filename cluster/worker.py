@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.attempts import check_current
 from cluster.failures import DataChanged, RefusedAhead, TrainingError, describe, is_fatal
+from cluster.faults import DIRECTORY as FAULTS
+from cluster.faults import Faults
 from cluster.monitor import LinkHandler, WorkerLink
 from cluster.protocols import BatchPlan, Stream
 from cluster.runtime import ROOMS
@@ -83,13 +85,15 @@ def build_loop(
     """
     import torch
 
+    from cluster.audit import Audit
     from cluster.checkpoint import CheckpointStore, Progress, load_weights
     from cluster.engine import Engine
     from cluster.loop import Loop
     from cluster.schedule import resolve
 
     storage = Storage(run.run_directory)
-    store = CheckpointStore(storage.child(DIRECTORY), run.checkpoint, guard=guard)
+    faults = Faults(run.faults, ranks.rank, storage.child(FAULTS))
+    store = CheckpointStore(faults.storage(storage.child(DIRECTORY)), run.checkpoint, guard=guard)
     commit = ranks.broadcast(store.newest() if ranks.is_first else None)
     may_be_ahead = ranks.is_first and not run.retry_refused
     refusal = ranks.broadcast(refused_ahead(storage, commit.step if commit else 0) if may_be_ahead else None)
@@ -107,6 +111,7 @@ def build_loop(
         weights, description = load_weights(run.init_from)
         task.start_from(weights, description["metadata"]["config"])
     engine = Engine(task, run.optimizer, run.engine, plan, device)
+    faults.at("setup", commit.step if commit else 0)
     progress = store.restore(engine, commit) if commit else Progress.start(stream.num_samples)
     # What an older checkpoint said of the losses, when the newest was damaged, is not at hand: they are learned anew.
     spikes = commit.metadata.get("spikes") if commit and commit.step == progress.step else None
@@ -137,6 +142,8 @@ def build_loop(
         ),
         link=link,
         ranks=ranks,
+        faults=faults,
+        audit=Audit(storage, ranks, resumed_step=progress.step) if run.faults.record_ids else None,
     )
 
 

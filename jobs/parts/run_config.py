@@ -15,6 +15,7 @@ from cluster.config import (
     TelemetryConfig,
     WorkersConfig,
 )
+from cluster.fault_config import FaultPlan
 from cluster.spikes import SpikeConfig
 from jobs.parts.transfer_config import TransferConfig
 from pipelines.decoders import Decoder
@@ -47,6 +48,7 @@ class RunConfig:
         "spikes",
         "stop_at_step",
         "retry_refused",
+        "faults",
     )
     """Fields that say how a run is carried out; the others decide what it learns."""
 
@@ -74,6 +76,7 @@ class RunConfig:
     """End this command after that step, with a checkpoint; the same command without it goes on."""
     retry_refused: bool = False
     """Go on although a step after the checkpoint was refused before, for a loss or gradient that was not finite."""
+    faults: FaultPlan = field(default_factory=FaultPlan)
 
     def __post_init__(self) -> None:
         self._check_counts("passes_per_epoch", "overfit")

@@ -158,6 +158,7 @@ def training_run(config: RunConfig, work: Work, name: str, run_directory: str, c
         init_from=config.init_from,
         stop_at_step=config.stop_at_step,
         retry_refused=config.retry_refused,
+        faults=config.faults,
     )
 
 
