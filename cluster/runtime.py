@@ -66,7 +66,7 @@ def ray_session(
     if ray.is_initialized():
         yield
         return
-    _log_to_stderr()
+    log_to_stderr()
     options: dict[str, Any] = {}
     variables: dict[str, str] = {}
     with contextlib.redirect_stdout(sys.stderr):
@@ -148,7 +148,7 @@ def result_line(result: dict[str, Any]) -> str:
     return json.dumps(_finite(result), allow_nan=False)
 
 
-def _log_to_stderr() -> None:
+def log_to_stderr() -> None:
     """What our rooms say from INFO on, and of the libraries only warnings."""
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for room in ROOMS:

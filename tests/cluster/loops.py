@@ -20,18 +20,18 @@ from cluster.ranks import Ranks
 from cluster.trainer import TrainingRun, plan_batches
 from cluster.worker import build_loop
 from pipelines.storage import Storage
-from tests.cluster.toy import ToyData, ToyFaults, ToyStream, make_rows, remaining_blocks
+from tests.cluster.toy import ToyData, ToyStream, make_rows, remaining_blocks
 
 if TYPE_CHECKING:
     from cluster.loop import Loop
 
 
-def toy_run(folder: Any, *, data: ToyData, faults: ToyFaults, **changes: Any) -> TrainingRun:
+def toy_run(folder: Any, *, data: ToyData, bug_ids: tuple[int, ...] = (), **changes: Any) -> TrainingRun:
     """Two workers, global batches of 8 in micro-batches of 2, 50 samples in 7 steps per epoch, 2 epochs."""
     run = TrainingRun(
         name="toy",
         run_directory=str(folder),
-        task=Reference("tests.cluster.toy:make_task", faults),
+        task=Reference("tests.cluster.toy:make_task", bug_ids),
         stream=Reference("tests.cluster.toy:make_stream", data),
         probes=(("toy", Reference("tests.cluster.toy:make_probe", f"{folder}-probe")),),
         optimizer=OptimizerConfig(base_lr=3.2, min_lr=0.1, global_batch=8, epochs=2, warmup_epochs=0, weight_decay=0.0),

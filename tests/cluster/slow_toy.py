@@ -6,12 +6,12 @@ import time
 
 from torch import Tensor
 
-from tests.cluster.toy import ToyFaults, ToyTask
+from tests.cluster.toy import ToyTask
 
 
 class SlowTask(ToyTask):
     def __init__(self, seconds: float) -> None:
-        super().__init__(ToyFaults())
+        super().__init__()
         self.seconds = seconds
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -7,7 +7,6 @@ import os
 import signal
 import time
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from cluster.ledger import read_epoch
 from cluster.trainer import DIRECTORY, TrainingRun
 from pipelines.storage import Storage, StorageUnavailable
 from tests.cluster.loops import Loss, Outcome, run_loop, toy_run
-from tests.cluster.toy import ToyData, ToyFaults
+from tests.cluster.toy import ToyData
 from tests.cluster.workers import Workers
 
 STEP_PHASES = ("forward", "backward", "update", "mark")
@@ -139,9 +138,13 @@ def test_uploads_fail_and_are_delayed_as_planned_and_the_storage_is_as_it_was_ot
 
 
 def toy(folder: Path, *specs: str, keep_last: int = 100) -> TrainingRun:
-    run = toy_run(folder, data=ToyData(), faults=ToyFaults(), probes=())
-    checkpoint = CheckpointConfig(every_steps=3, keep_last=keep_last)
-    return replace(run, checkpoint=checkpoint, faults=FaultPlan(specs, record_ids=True))
+    return toy_run(
+        folder,
+        data=ToyData(),
+        probes=(),
+        checkpoint=CheckpointConfig(every_steps=3, keep_last=keep_last),
+        faults=FaultPlan(specs, record_ids=True),
+    )
 
 
 def survive(run: TrainingRun) -> tuple[int, Outcome]:

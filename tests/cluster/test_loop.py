@@ -13,13 +13,14 @@ import torch
 from cluster.commit import scan
 from cluster.config import CheckpointConfig, QuarantineBudget, TelemetryConfig
 from cluster.failures import EpochIncomplete, NonFinite, QuarantineBudgetExceeded, SampleRepeated
+from cluster.fault_config import FaultPlan
 from cluster.ledger import QUARANTINE, read_epoch
 from cluster.loop import MAX_ROUNDS, forward_seed
 from cluster.protocols import BatchPlan, Reference
 from cluster.trainer import DIRECTORY
 from pipelines.storage import Storage
 from tests.cluster.loops import Loss, Outcome, mark_twice, run_loop, some_micro_batch, toy_run
-from tests.cluster.toy import SquaredMeanTask, ToyData, ToyFaults, ToyTask, make_rows, remaining_blocks
+from tests.cluster.toy import SquaredMeanTask, ToyData, ToyTask, make_rows, remaining_blocks
 from tests.cluster.workers import Workers
 
 REJECTED = (7, 30)
@@ -30,12 +31,11 @@ def train(
     folder: Path,
     *,
     data: ToyData | None = None,
-    faults: ToyFaults | None = None,
     loss: Loss | None = None,
     stop_after: int | None = None,
     **changes: Any,
 ) -> list[Outcome]:
-    run = toy_run(folder, data=data or ToyData(), faults=faults or ToyFaults(), **changes)
+    run = toy_run(folder, data=data or ToyData(), **changes)
     return pair.run(run_loop, run, loss or Loss(), stop_after)
 
 
@@ -70,10 +70,10 @@ def test_the_update_is_that_of_the_mean_over_the_real_samples_of_a_ragged_batch(
     pair: Workers, tmp_path: Path, is_global: bool
 ) -> None:
     data = ToyData(num_samples=5, rejected=(2,))
-    changes = {"task": Reference("tests.cluster.toy:make_squared_mean_task", ToyFaults())} if is_global else {}
+    changes = {"task": Reference("tests.cluster.toy:make_squared_mean_task", ())} if is_global else {}
     outcomes = train(pair, tmp_path, data=data, stop_at_step=1, **changes)
     torch.manual_seed(0)
-    task = SquaredMeanTask(ToyFaults()) if is_global else ToyTask(ToyFaults())
+    task = SquaredMeanTask() if is_global else ToyTask()
     ids_B = np.array([0, 1, 3, 4])
     x_BD = torch.from_numpy(make_rows(ids_B, ())["x_BD"])
     optimizer = torch.optim.AdamW(task.parameters(), lr=3.2 * 8 / 256, betas=(0.9, 0.95), weight_decay=0.0)
@@ -139,7 +139,7 @@ def test_a_batch_of_rejected_rows_alone_makes_no_update(pair: Workers, tmp_path:
     outcomes = train(pair, tmp_path, data=data)
     assert [(outcome.step, outcome.samples, outcome.quarantined) for outcome in outcomes] == [(0, 0, 16)] * 2
     torch.manual_seed(0)
-    untouched = torch.cat([parameter.detach().flatten() for parameter in ToyTask(ToyFaults()).parameters()])
+    untouched = torch.cat([parameter.detach().flatten() for parameter in ToyTask().parameters()])
     torch.testing.assert_close(outcomes[0].weights, untouched, rtol=0, atol=0)
 
 
@@ -165,10 +165,9 @@ def test_a_sample_delivered_twice_stops_the_run_before_it_is_committed(pair: Wor
 
 def test_a_nan_on_one_rank_stops_both_before_the_update_and_names_its_samples(pair: Workers, tmp_path: Path) -> None:
     blocks = remaining_blocks(ToyData(), 0, np.zeros(50, bool), BatchPlan(2, 2, 2))
-    nan_id = int(blocks[9][0])  # step 3, rank 1
-    outcomes = train(pair, tmp_path, faults=ToyFaults(nan_ids=(nan_id,)))
+    outcomes = train(pair, tmp_path, faults=FaultPlan(("nan:rank=1,step=3,phase=forward",)))
     before = train(pair, tmp_path / "before", stop_at_step=2)
-    concerned = sorted(int(i) for block in (blocks[9], blocks[11]) for i in block)
+    concerned = sorted(int(i) for block in (blocks[9], blocks[11]) for i in block)  # step 3, rank 1
     for outcome, clean in zip(outcomes, before, strict=True):
         assert isinstance(outcome.error, NonFinite) and outcome.step == 2
         assert "the loss of step 3" in str(outcome.error) and "rank 1: sample ids [" in str(outcome.error)
@@ -180,10 +179,10 @@ def test_a_nan_on_one_rank_stops_both_before_the_update_and_names_its_samples(pa
 
 
 def test_a_nan_gradient_behind_a_finite_loss_stops_before_the_update(pair: Workers, tmp_path: Path) -> None:
-    outcomes = train(pair, tmp_path, faults=ToyFaults(nan_gradient_ids=(0,)))
+    outcomes = train(pair, tmp_path, faults=FaultPlan(("nan:rank=0,step=2,phase=backward",)))
     for outcome in outcomes:
         assert isinstance(outcome.error, NonFinite)
-        assert "the gradient of step" in str(outcome.error)
+        assert "the gradient of step 2" in str(outcome.error)
         assert "rank 0" in str(outcome.error) and "rank 1" in str(outcome.error)
         assert outcome.weights.isfinite().all()
 

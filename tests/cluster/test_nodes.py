@@ -24,7 +24,7 @@ from cluster.runtime import ray_session
 from cluster.trainer import TrainingResult, fit
 from pipelines.storage import Storage
 from tests.cluster.loops import toy_run
-from tests.cluster.toy import ToyData, ToyFaults
+from tests.cluster.toy import ToyData
 
 NODES, EVERY = 3, 6
 DRAINED_AFTER, LOST_AFTER = 2, 9  # steps, of 7 in an epoch
@@ -75,7 +75,6 @@ def result(misfortune: Misfortune) -> TrainingResult:
     run = toy_run(
         misfortune.directory.uri,
         data=ToyData(),
-        faults=ToyFaults(),
         task=Reference("tests.cluster.slow_toy:make_task", 0.4),
         probes=(),
         workers=WorkersConfig(num_workers=2, cpus_per_worker=0.9, deterministic=True),

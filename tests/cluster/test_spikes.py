@@ -11,12 +11,12 @@ import pytest
 from cluster.commit import KEEP, newest, scan
 from cluster.config import CheckpointConfig
 from cluster.loop import forward_seed
-from cluster.protocols import BatchPlan
+from cluster.protocols import BatchPlan, Reference
 from cluster.spikes import SpikeConfig, SpikeWatch
 from cluster.trainer import DIRECTORY
 from pipelines.storage import Storage
 from tests.cluster.test_loop import json_lines, train, trained_ids
-from tests.cluster.toy import ToyData, ToyFaults, remaining_blocks
+from tests.cluster.toy import ToyData, remaining_blocks
 from tests.cluster.workers import Workers
 
 CONFIG = SpikeConfig(deviations=6.0, window_steps=20, warmup_steps=30, max_reports=2)
@@ -107,9 +107,10 @@ EAGER = SpikeConfig(deviations=6.0, window_steps=10, warmup_steps=8, max_reports
 
 def test_a_spike_is_written_down_and_told_and_the_checkpoint_before_it_stays(pair: Workers, tmp_path: Path) -> None:
     blocks = remaining_blocks(DATA, 0, np.zeros(80, bool), BatchPlan(2, 2, 2))
-    faults = ToyFaults(spike_ids=(int(blocks[8 * 4 + 1][0]),))  # step 9, on rank 1; and again in the second epoch
+    spiky = int(blocks[8 * 4 + 1][0])  # step 9, on rank 1; and again in the second epoch
+    task = Reference("tests.cluster.toy:make_spiky_task", (spiky,))
     checkpoint = CheckpointConfig(every_steps=3, keep_last=2)
-    outcomes = train(pair, tmp_path, data=DATA, faults=faults, spikes=EAGER, checkpoint=checkpoint)
+    outcomes = train(pair, tmp_path, data=DATA, task=task, spikes=EAGER, checkpoint=checkpoint)
     assert [outcome.error for outcome in outcomes] == [None, None] and outcomes[0].step == 20
     assert trained_ids(outcomes) == sorted([*range(80)] * 2)
     [file] = list((tmp_path / "failures").iterdir())

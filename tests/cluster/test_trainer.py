@@ -19,6 +19,7 @@ from cluster.checkpoint import load_weights
 from cluster.commit import scan
 from cluster.config import EngineConfig, OptimizerConfig, WorkersConfig
 from cluster.failures import DataChanged, NonFinite, WorkersFailed
+from cluster.fault_config import FaultPlan
 from cluster.ledger import read_epoch
 from cluster.monitor import start_monitor
 from cluster.preflight import Capacity, Demand, InsufficientResources
@@ -29,7 +30,7 @@ from cluster.worker import train_worker
 from cluster.worker_group import RAY_TRAIN_SETTINGS, set_ray_train
 from pipelines.storage import Storage
 from tests.cluster.loops import toy_run
-from tests.cluster.toy import ToyData, ToyFaults
+from tests.cluster.toy import ToyData
 
 REJECTED = (7, 30)
 LAPTOP = Capacity(cpus=2, gpus=0, node_cpus=2, node_gpus=0)
@@ -51,20 +52,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def undisturbed(cluster: None, folder: Path) -> TrainingResult:
-    return fit(toy_run(folder / "undisturbed", data=ToyData(rejected=REJECTED), faults=ToyFaults()))
+    return fit(toy_run(folder / "undisturbed", data=ToyData(rejected=REJECTED)))
 
 
 @pytest.fixture(scope="module")
 def disturbed(cluster: None, folder: Path) -> TrainingResult:
     """Stopped after step 5, and in the next life one worker is killed in the second epoch."""
-    flag = folder / "kill-once"
-    flag.touch()
-    faults = ToyFaults(kill_ids=(11,), kill_flag=str(flag))
-    run = toy_run(folder / "disturbed", data=ToyData(rejected=REJECTED), faults=ToyFaults())
+    run = toy_run(folder / "disturbed", data=ToyData(rejected=REJECTED))
     stopped = fit(replace(run, stop_at_step=8))
     assert not stopped.is_finished and stopped.steps == 8
-    result = fit(replace(run, task=replace(run.task, config=faults)))
-    assert not flag.exists(), "the planned kill did not happen"
+    result = fit(replace(run, faults=FaultPlan(("kill:rank=1,step=11,phase=backward",))))
+    assert result.unfired_faults == ()
     return result
 
 
@@ -127,7 +125,7 @@ def test_no_row_is_lost_or_doubled_by_a_stop_and_a_kill(undisturbed: TrainingRes
 
 
 def test_a_finished_run_is_returned_at_once(undisturbed: TrainingResult, folder: Path) -> None:
-    again = fit(toy_run(folder / "undisturbed", data=ToyData(rejected=REJECTED), faults=ToyFaults(bug_ids=(0,))))
+    again = fit(toy_run(folder / "undisturbed", data=ToyData(rejected=REJECTED), bug_ids=(0,)))
     assert again == undisturbed
 
 
@@ -135,8 +133,13 @@ def test_a_finished_run_is_returned_at_once(undisturbed: TrainingResult, folder:
 def test_a_nan_ends_a_run_begun_from_other_weights_and_is_not_committed(
     undisturbed: TrainingResult, folder: Path
 ) -> None:
-    run = toy_run(folder / "nan", data=ToyData(), faults=ToyFaults(nan_ids=(5,)), init_from=undisturbed.checkpoint)
-    with pytest.raises(NonFinite, match=r"sample ids \[.*\b5\b"):
+    run = toy_run(
+        folder / "nan",
+        data=ToyData(),
+        faults=FaultPlan(("nan:rank=1,step=4,phase=forward",)),
+        init_from=undisturbed.checkpoint,
+    )
+    with pytest.raises(NonFinite, match=r"loss of step 4 .*(.|\n)*rank 1: sample ids \[\d"):
         fit(run)
     before = json.loads((folder / "nan" / "metrics.jsonl").read_text().splitlines()[0])
     assert before == {"step": 0, "toy/mean_weight": undisturbed.metrics["toy/mean_weight"]}
@@ -148,15 +151,15 @@ def test_a_nan_ends_a_run_begun_from_other_weights_and_is_not_committed(
 @pytest.mark.soak
 @pytest.mark.timeout(300)
 def test_a_worker_that_always_dies_at_the_same_step_ends_the_run(cluster: None, folder: Path) -> None:
-    run = toy_run(folder / "crash", data=ToyData(), faults=ToyFaults(kill_ids=(5,)))
-    with pytest.raises(WorkersFailed, match=r"twice without progress, in step \d+, with sample ids by rank .*\b5\b"):
+    run = toy_run(folder / "crash", data=ToyData(), faults=FaultPlan(("kill:rank=0,step=2,phase=forward,count=9",)))
+    with pytest.raises(WorkersFailed, match=r"twice without progress, in step 2, with sample ids by rank .*0: \[\d"):
         fit(run)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(300)
 def test_a_bug_on_one_rank_ends_the_run_after_one_restart(cluster: None, folder: Path) -> None:
-    run = toy_run(folder / "bug", data=ToyData(), faults=ToyFaults(bug_ids=(5,)))
+    run = toy_run(folder / "bug", data=ToyData(), bug_ids=(5,))
     with pytest.raises(WorkersFailed, match="KeyError: 'a bug in the task'"):
         fit(run)
 
@@ -164,7 +167,7 @@ def test_a_bug_on_one_rank_ends_the_run_after_one_restart(cluster: None, folder:
 @pytest.mark.soak
 @pytest.mark.timeout(300)
 def test_other_data_than_that_of_the_checkpoint_is_refused(undisturbed: TrainingResult, folder: Path) -> None:
-    run = toy_run(folder / "other-data", data=ToyData(), faults=ToyFaults(), stop_at_step=2)
+    run = toy_run(folder / "other-data", data=ToyData(), stop_at_step=2)
     fit(run)
     changed = replace(run, stream=replace(run.stream, config=ToyData(fingerprint="other")), stop_at_step=None)
     with pytest.raises(DataChanged, match="toy, the stream now has other"):
@@ -172,7 +175,7 @@ def test_other_data_than_that_of_the_checkpoint_is_refused(undisturbed: Training
 
 
 def test_a_job_that_does_not_fit_is_refused_before_anything_starts(cluster: None, folder: Path) -> None:
-    run = toy_run(folder / "large", data=ToyData(), faults=ToyFaults(), demands=(Demand("decoder", 3, cpus=1.0),))
+    run = toy_run(folder / "large", data=ToyData(), demands=(Demand("decoder", 3, cpus=1.0),))
     with pytest.raises(InsufficientResources, match="3 x decoder with 1 CPU each"):
         fit(run)
     assert not (folder / "large").exists()
@@ -216,7 +219,7 @@ def plan(run: TrainingRun, capacity: Capacity = LAPTOP) -> tuple[int, int, int]:
 
 
 def base_run(**changes: Any) -> TrainingRun:
-    run = toy_run("runs/x", data=ToyData(), faults=ToyFaults())
+    run = toy_run("runs/x", data=ToyData())
     return replace(
         run, workers=WorkersConfig(), engine=EngineConfig(), optimizer=OptimizerConfig(global_batch=12), **changes
     )

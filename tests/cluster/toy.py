@@ -1,10 +1,8 @@
-"""A task, a stream and a probe small enough to follow by hand, importable in workers, with faults to be switched on."""
+"""A task, a stream and a probe small enough to follow by hand, importable in workers."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,51 +18,21 @@ from cluster.protocols import BatchPlan
 WIDTH = 4
 
 
-@dataclass(frozen=True)
-class ToyFaults:
-    """Each fires when a worker gets one of the named samples."""
-
-    nan_ids: tuple[int, ...] = ()
-    nan_gradient_ids: tuple[int, ...] = ()
-    bug_ids: tuple[int, ...] = ()
-    spike_ids: tuple[int, ...] = ()
-    """The rows' losses are multiplied by a thousand, without a gradient."""
-    kill_ids: tuple[int, ...] = ()
-    kill_flag: str = ""
-    """The worker that would die removes this file first, and lives on where it is gone. Empty: it always dies."""
-
-
 class ToyTask(nn.Module):
     """Linear regression of y = sum of x."""
 
-    def __init__(self, faults: ToyFaults) -> None:
+    def __init__(self, bug_ids: tuple[int, ...] = ()) -> None:
+        """With a bug that one of the samples brings out."""
         super().__init__()
-        self.faults = faults
+        self.bug_ids = bug_ids
         self.linear = nn.Linear(WIDTH, 1)
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        ids = set(batch["sample_id_B"].tolist())
-        if ids & set(self.faults.bug_ids):
+        if set(batch["sample_id_B"].tolist()) & set(self.bug_ids):
             raise KeyError("a bug in the task")
-        if ids & set(self.faults.kill_ids):
-            self._die()
         error_B = (self.linear(batch["x_BD"]).squeeze(1) - batch["x_BD"].sum(dim=1)) ** 2
         loss = (batch["weight_B"] * error_B).sum()
-        if ids & set(self.faults.spike_ids):
-            loss = loss + 1000 * loss.detach()
-        if ids & set(self.faults.nan_ids):
-            loss = loss * float("nan")
-        if ids & set(self.faults.nan_gradient_ids):
-            loss = loss + (0 * self.linear.weight.sum()).sqrt()
         return {"loss": loss, "square": loss}
-
-    def _die(self) -> None:
-        if self.faults.kill_flag:
-            try:
-                os.unlink(self.faults.kill_flag)
-            except FileNotFoundError:
-                return
-        os.kill(os.getpid(), signal.SIGKILL)
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
         return [{"name": "all", "params": list(self.parameters()), "weight_decay": weight_decay, "lr_scale": 1.0}]
@@ -90,12 +58,30 @@ class SquaredMeanTask(ToyTask):
         return (batch["weight_B"] * error_B).sum()
 
 
-def make_task(faults: ToyFaults) -> ToyTask:
-    return ToyTask(faults)
+class SpikyTask(ToyTask):
+    """The loss of rows with one of some samples is a thousand times too high, without a gradient."""
+
+    def __init__(self, spike_ids: tuple[int, ...]) -> None:
+        super().__init__()
+        self.spike_ids = spike_ids
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        losses = super().forward(batch)
+        if set(batch["sample_id_B"].tolist()) & set(self.spike_ids):
+            losses["loss"] = losses["loss"] + 1000 * losses["loss"].detach()
+        return losses
 
 
-def make_squared_mean_task(faults: ToyFaults) -> SquaredMeanTask:
-    return SquaredMeanTask(faults)
+def make_spiky_task(spike_ids: tuple[int, ...]) -> SpikyTask:
+    return SpikyTask(spike_ids)
+
+
+def make_task(bug_ids: tuple[int, ...]) -> ToyTask:
+    return ToyTask(bug_ids)
+
+
+def make_squared_mean_task(bug_ids: tuple[int, ...]) -> SquaredMeanTask:
+    return SquaredMeanTask(bug_ids)
 
 
 @dataclass(frozen=True)
