@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import ray
 
-from cluster import runtime
+from cluster import attempts, runtime
+from cluster.audit import surviving
 from cluster.checkpoint import load_weights
 from cluster.commit import scan
 from cluster.config import EngineConfig, OptimizerConfig, WorkersConfig
@@ -57,11 +58,12 @@ def undisturbed(cluster: None, folder: Path) -> TrainingResult:
 
 @pytest.fixture(scope="module")
 def disturbed(cluster: None, folder: Path) -> TrainingResult:
-    """Stopped after step 5, and in the next life one worker is killed in the second epoch."""
+    """Stopped after step 8, and in the next life both workers are killed in the second epoch."""
     run = toy_run(folder / "disturbed", data=ToyData(rejected=REJECTED))
     stopped = fit(replace(run, stop_at_step=8))
     assert not stopped.is_finished and stopped.steps == 8
-    result = fit(replace(run, faults=FaultPlan(("kill:rank=1,step=11,phase=backward",))))
+    deaths = tuple(f"kill:rank={rank},step=11,phase=forward" for rank in (0, 1))
+    result = fit(replace(run, faults=FaultPlan(deaths)))
     assert result.unfired_faults == ()
     return result
 
@@ -99,7 +101,7 @@ def test_the_run_directory_says_what_was_run(undisturbed: TrainingResult) -> Non
 
 
 @pytest.mark.timeout(300)
-def test_a_stopped_run_with_a_killed_worker_ends_like_an_undisturbed_one(
+def test_a_stopped_run_with_all_workers_killed_ends_like_an_undisturbed_one(
     undisturbed: TrainingResult, disturbed: TrainingResult
 ) -> None:
     assert replace(disturbed, run_directory="", checkpoint="", metrics={}) == replace(
@@ -154,6 +156,22 @@ def test_a_worker_that_always_dies_at_the_same_step_ends_the_run(cluster: None, 
     run = toy_run(folder / "crash", data=ToyData(), faults=FaultPlan(("kill:rank=0,step=2,phase=forward,count=9",)))
     with pytest.raises(WorkersFailed, match=r"twice without progress, in step 2, with sample ids by rank .*0: \[\d"):
         fit(run)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(400)
+def test_a_rank_that_hangs_is_noticed_by_the_others_which_leave_their_stacks_and_the_run_goes_on(
+    cluster: None, folder: Path
+) -> None:
+    workers = WorkersConfig(num_workers=2, cpus_per_worker=0.5, hang_timeout_s=60)
+    faults = FaultPlan(("stop:rank=1,step=5,phase=update",), record_ids=True)
+    result = fit(toy_run(folder / "hang", data=ToyData(), workers=workers, faults=faults, probes=()))
+    assert result.is_finished and result.steps == 14 and result.unfired_faults == ()
+    assert surviving(Storage(result.run_directory)) == {epoch: dict.fromkeys(range(50), 1) for epoch in (0, 1)}
+    first, second = attempts.read(Storage(result.run_directory))
+    assert "failed in step 5" in first["how"] and (second["resumed_step"], second["how"]) == (3, "ended")
+    stacks = (folder / "hang" / "failures" / "stacks-rank-00000.txt").read_text()
+    assert "Timeout" in stacks and "all_reduce" in stacks and "_global_batches" in stacks
 
 
 @pytest.mark.soak
