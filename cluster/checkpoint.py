@@ -197,7 +197,7 @@ class CheckpointStore:
             result = action()
         except Exception as error:
             logger.warning("rank %d failed to %s checkpoint %s", self.ranks.rank, verb, name, exc_info=True)
-            failure = error
+            failure = error.with_traceback(None)  # its frames hold the state, and this one would hold it
         self.doing, seconds = WAITING, time.monotonic() - start
         ours = failure if isinstance(failure, TrainingError) else None
         text = f"{type(failure).__name__}: {failure}"

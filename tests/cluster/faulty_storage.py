@@ -15,6 +15,7 @@ import torch.distributed as dist
 from pipelines.storage import Retry, Storage, StorageUnavailable
 
 WAIT_SECONDS = 30
+DELAY_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Fault:
     verb: Literal["write", "read", "list"]
     part: str
     rank: int
-    act: Literal["fail", "disk full", "truncate", "wait", "kill before", "kill after"] = "fail"
+    act: Literal["fail", "disk full", "truncate", "delay", "wait", "kill before", "kill after"] = "fail"
     calls: tuple[int, ...] | None = None
     """Which of these calls, from 0; None: all."""
     release: str = ""
@@ -75,6 +76,8 @@ class FaultyStorage(Storage):
             raise StorageUnavailable(f"injected: {verb} {name}")
         if fault.act == "kill before":
             os.kill(os.getpid(), signal.SIGKILL)
+        if fault.act == "delay":
+            time.sleep(DELAY_SECONDS)
         if fault.act == "wait":
             deadline = time.monotonic() + WAIT_SECONDS
             while not Path(fault.release).exists() and time.monotonic() < deadline:

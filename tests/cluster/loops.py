@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from cluster.commit import Progress
+from cluster.commit import CheckpointError, Progress
 from cluster.config import CheckpointConfig, EngineConfig, OptimizerConfig, TelemetryConfig, WorkersConfig
 from cluster.failures import TrainingError
 from cluster.feed import MicroBatch
@@ -20,6 +20,7 @@ from cluster.ranks import Ranks
 from cluster.trainer import TrainingRun, plan_batches
 from cluster.worker import build_loop
 from pipelines.storage import Storage
+from tests.cluster.faulty_storage import Fault, FaultyStorage
 from tests.cluster.toy import ToyData, ToyStream, make_rows, remaining_blocks
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class ListedLink:
 class Outcome:
     """What one rank has to show after a loop."""
 
-    error: TrainingError | None
+    error: TrainingError | CheckpointError | None
     step: int
     samples: int
     quarantined: int
@@ -118,15 +119,19 @@ class Outcome:
     """Lines for the console."""
 
 
-def run_loop(run: TrainingRun, loss: Loss, stop_after: int | None) -> Outcome:
-    """On every rank: resumes from the newest checkpoint of the run directory and trains."""
+def run_loop(run: TrainingRun, loss: Loss, stop_after: int | None, fault: Fault | None = None) -> Outcome:
+    """On every rank: resumes from the newest checkpoint of the run directory and trains. A fault is one of the storage
+    of the checkpoints."""
     run = replace(run, stream=Reference("tests.cluster.loops:make_stream", (run.stream.config, loss)))
     link = ListedLink(stop_after)
     loop = make_loop(run, link)
+    if fault is not None:
+        store = loop.saver.store
+        store.storage = store.retention.storage = FaultyStorage(store.storage.uri, fault)
     error = None
     try:
         loop.train()
-    except TrainingError as failure:
+    except (TrainingError, CheckpointError) as failure:
         error = failure
     loop.telemetry.close()
     weights = torch.cat([parameter.detach().flatten() for parameter in loop.engine.task.parameters()])
