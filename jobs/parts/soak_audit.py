@@ -11,7 +11,7 @@ from cluster.sinks import read_rows
 from pipelines.storage import Storage
 
 LOSS_TOLERANCE = 1e-4
-"""Between final losses in fp32: sums over another number of workers are rounded in another order."""
+"""Between losses of one step in fp32: sums over another number of workers are rounded in another order."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,15 @@ def account(run_directory: Storage, due: Set[int], epochs: int, steps: int) -> A
     return Account(consumed, twice, missing, foreign, len(lives(run_directory)))
 
 
-def final_loss(run_directory: Storage, steps: int) -> float | None:
-    """That of the last step; None where there is none, or where a step is logged twice or not at all."""
+def losses(run_directory: Storage, steps: int) -> list[float] | None:
+    """Of every step; None where one is logged twice or not at all."""
     rows = [row for row in read_rows(run_directory, "metrics.jsonl", steps) if "loss/total" in row]
-    return rows[-1]["loss/total"] if [row["step"] for row in rows] == list(range(1, steps + 1)) else None
+    logged = [row["step"] for row in rows] == list(range(1, steps + 1))
+    return [row["loss/total"] for row in rows] if logged else None
+
+
+def largest_gap(some: list[float] | None, others: list[float] | None) -> float | None:
+    """Between the losses of two runs at any step; None where one of them has not all."""
+    if some is None or others is None:
+        return None
+    return max(abs(one - other) for one, other in zip(some, others, strict=True))

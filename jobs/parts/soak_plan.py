@@ -67,9 +67,11 @@ def draw_plan(config: SoakConfig, seed: int) -> SoakPlan:
     slots = _slots(config, legs)
     early = [slot for slot in slots if slot.steps.stop <= config.steps_per_epoch + 1]
     first = draw.choice(early)
-    kinds = [_worker_killed, *draw.sample(MISFORTUNES, draw.randint(1, MOST_FAULTS - 1))]
+    others = draw.sample(MISFORTUNES, draw.randint(1, MOST_FAULTS - 1))
+    others.sort(key=lambda kind: kind is not _driver_killed)  # it hears of steps late: the earliest place is its
     left = [slot for slot in slots if slot != first]
-    places = [first, *draw.sample(left, min(len(left), len(kinds) - 1))]
+    kinds = [_worker_killed, *others]
+    places = [first, *sorted(draw.sample(left, min(len(left), len(others))), key=lambda slot: slot.index)]
     faults = [fault for kind, slot in zip(kinds, places, strict=False) for fault in kind(slot, draw)]
     return SoakPlan(seed, draw.choice((0, 1, 2, 3)), legs, tuple(_spec(fault) for fault in faults))
 

@@ -22,13 +22,15 @@ COLUMNS = {
     "missing": lambda row: str(row["missing"]),
     "loss": lambda row: _loss(row["loss"]),
     "undisturbed": lambda row: _loss(row["undisturbed_loss"]),
+    "gap": lambda row: "-" if row["largest_gap"] is None else f"{row['largest_gap']:.1g}",
     "seconds": lambda row: str(row["seconds"]),
     "verdict": lambda row: "; ".join(row["wrong"]) or "well",
 }
 
 
 def show(rows: Sequence[dict[str, Any]], console: Console) -> None:
-    """Attempts are lives of the worker group; consumed, twice and missing count ids over all epochs."""
+    """Attempts are lives of the worker group; consumed, twice and missing count ids over all epochs; the
+    gap is the largest between the losses of a step."""
     table = Table(title="What disturbed runs did, beside undisturbed ones")
     for name in COLUMNS:
         table.add_column(name, justify="left" if name in ("workers", "verdict") else "right", no_wrap=name != "verdict")

@@ -131,6 +131,15 @@ def test_a_finished_run_is_returned_at_once(undisturbed: TrainingResult, folder:
     assert again == undisturbed
 
 
+def test_a_finished_run_names_the_planned_faults_that_did_not_happen(
+    undisturbed: TrainingResult, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    plan = FaultPlan(("kill:rank=0,step=99,phase=mark", "raise:rank=5,step=1,phase=update,count=2"))
+    again = fit(toy_run(folder / "undisturbed", data=ToyData(rejected=REJECTED), faults=plan))
+    assert again == replace(undisturbed, unfired_faults=("kill-0-99-mark", "raise-5-1-update"))
+    assert "did not happen: kill-0-99-mark, raise-5-1-update" in caplog.text
+
+
 @pytest.mark.timeout(300)
 def test_a_nan_ends_a_run_begun_from_other_weights_and_is_not_committed(
     undisturbed: TrainingResult, folder: Path

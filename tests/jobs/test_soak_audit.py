@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from jobs.parts.soak_audit import Account, account, final_loss
+from jobs.parts.soak_audit import Account, account, largest_gap, losses
 from jobs.parts.soak_run import judge
 from pipelines.storage import Storage
 
@@ -43,13 +43,14 @@ def test_quarantined_ids_are_not_due(tmp_path: Path) -> None:
     assert account(Storage(tmp_path), DUE, epochs=2, steps=4) == Account(7, 0, 0, 0, 1)
 
 
-def test_the_final_loss_needs_every_step_once(tmp_path: Path) -> None:
+def test_the_losses_of_a_run_need_every_step_once_and_are_compared_step_by_step(tmp_path: Path) -> None:
     lines = [{"step": 0, "held_out/loss": 1.0}, {"step": 1, "loss/total": 0.5}, {"step": 2, "loss/total": 0.4}]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert final_loss(Storage(tmp_path), 2) == 0.4
-    assert final_loss(Storage(tmp_path), 3) is None
+    assert losses(Storage(tmp_path), 2) == [0.5, 0.4]
+    assert losses(Storage(tmp_path), 3) is None
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in [*lines, lines[-1]]))
-    assert final_loss(Storage(tmp_path), 2) is None
+    assert losses(Storage(tmp_path), 2) is None
+    assert largest_gap([0.5, 0.25], [0.75, 0.25]) == 0.25 and largest_gap([0.5], None) is None
 
 
 WELL = {
@@ -59,8 +60,7 @@ WELL = {
     "steps": 12,
     "undisturbed_steps": 12,
     "commands": 2,
-    "loss": 0.5,
-    "undisturbed_loss": 0.50001,
+    "largest_gap": 1e-5,
 }
 
 
@@ -77,9 +77,9 @@ def test_a_run_that_did_what_it_should_is_well() -> None:
         ({"steps": None}, "None steps"),
         ({"undisturbed_steps": 11}, "undisturbed 11, instead of 12"),
         ({"commands": 3}, "3 commands were needed instead of 2"),
-        ({"loss": 0.6}, "final loss 0.600000"),
-        ({"loss": float("nan")}, "final loss nan"),
-        ({"loss": None}, "every step once"),
+        ({"largest_gap": 0.02}, "by up to 0.02"),
+        ({"largest_gap": float("nan")}, "by up to nan"),
+        ({"largest_gap": None}, "every step once"),
     ],
 )
 def test_anything_else_is_wrong_and_said(change: dict[str, Any], told: str) -> None:
