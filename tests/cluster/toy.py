@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 from collections.abc import Mapping
@@ -29,6 +30,8 @@ class ToyFaults:
     bug_ids: tuple[int, ...] = ()
     spike_ids: tuple[int, ...] = ()
     """The rows' losses are multiplied by a thousand, without a gradient."""
+    warning: str = ""
+    """An address that a worker warns of, with its error, when it makes the task."""
     kill_ids: tuple[int, ...] = ()
     kill_flag: str = ""
     """The worker that would die removes this file first, and lives on where it is gone. Empty: it always dies."""
@@ -91,6 +94,11 @@ class SquaredMeanTask(ToyTask):
 
 
 def make_task(faults: ToyFaults) -> ToyTask:
+    if faults.warning:
+        try:
+            raise ConnectionError(f"GET {faults.warning}")
+        except ConnectionError:
+            logging.getLogger("pipelines.toy").warning("cannot fetch %s", faults.warning, exc_info=True)
     return ToyTask(faults)
 
 
