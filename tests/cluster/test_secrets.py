@@ -48,17 +48,18 @@ from tests.cluster.toy import ToyData, ToyFaults
 
 given = {{}}
 
-def spy(module, name, key):
-    original = getattr(module, name)
+def spy(owner, name, key):
+    original = getattr(owner, name)
     def called(*args, **values):
-        given[name] = values[key]
+        given[key] = values[key]
         return original(*args, **values)
-    setattr(module, name, called)
+    setattr(owner, name, called)
 
 spy(ray, "init", "runtime_env")
-spy(ray.train, "RunConfig", "worker_runtime_env")
+spy(ray.train.RunConfig, "__init__", "worker_runtime_env")
 folder = Path({folder!r})
-run = toy_run(folder, data=ToyData(num_samples=8, rejected=(1,)), faults=ToyFaults(warning={signed!r}), stop_at_step=1)
+faults = ToyFaults(signed_with="AWS_SESSION_TOKEN")
+run = toy_run(folder, data=ToyData(num_samples=8, rejected=(1,)), faults=faults, stop_at_step=1)
 with ray_session(num_cpus=2, object_store_bytes=200_000_000):
     result = fit(run)
     context = ray.get_runtime_context().runtime_env
@@ -108,8 +109,8 @@ def test_a_training_leaves_no_secret_in_files_logs_output_or_runtime_environment
     assert "WARNING pipelines.toy: cannot fetch https://bucket.s3.amazonaws.com/key?[redacted]" in done.stderr
     assert "ConnectionError: GET https://bucket.s3.amazonaws.com/key?[redacted]" in done.stderr
     given = json.loads((tmp_path / "given.json").read_text())
-    assert given["init"]["env_vars"].keys() == {"PYTHONPATH"}
-    assert given["RunConfig"] == {"env_vars": CPU_WORKER_VARIABLES}
+    assert given["runtime_env"]["env_vars"].keys() == {"PYTHONPATH"}
+    assert given["worker_runtime_env"] == {"env_vars": CPU_WORKER_VARIABLES}
     assert CANARY not in json.dumps(given)
     written = {path.name for path in run_directory.rglob("*") if path.is_file()}
     assert {"run.json", "metrics.jsonl", "quarantine.jsonl", "COMMIT.json", "consumed.bits"} <= written

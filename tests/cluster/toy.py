@@ -30,8 +30,8 @@ class ToyFaults:
     bug_ids: tuple[int, ...] = ()
     spike_ids: tuple[int, ...] = ()
     """The rows' losses are multiplied by a thousand, without a gradient."""
-    warning: str = ""
-    """An address that a worker warns of, with its error, when it makes the task."""
+    signed_with: str = ""
+    """A worker that makes the task warns of an address signed with the value of this variable of the environment."""
     kill_ids: tuple[int, ...] = ()
     kill_flag: str = ""
     """The worker that would die removes this file first, and lives on where it is gone. Empty: it always dies."""
@@ -94,11 +94,12 @@ class SquaredMeanTask(ToyTask):
 
 
 def make_task(faults: ToyFaults) -> ToyTask:
-    if faults.warning:
+    if faults.signed_with:
+        address = f"https://bucket.s3.amazonaws.com/key?X-Amz-Signature={os.environ[faults.signed_with]}"
         try:
-            raise ConnectionError(f"GET {faults.warning}")
+            raise ConnectionError(f"GET {address}")
         except ConnectionError:
-            logging.getLogger("pipelines.toy").warning("cannot fetch %s", faults.warning, exc_info=True)
+            logging.getLogger("pipelines.toy").warning("cannot fetch %s", address, exc_info=True)
     return ToyTask(faults)
 
 
