@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from pipelines.redaction import redact
+
 
 class TrainingError(RuntimeError):
     """The run stopped for a reason that a restart does not remove; the message names it."""
@@ -134,4 +136,4 @@ def describe(error: BaseException) -> str:
     text = f"{type(error).__name__}: {error}"
     if is_out_of_memory(error):
         text += " (lower engine.micro_batch, raise engine.zero_stage, or turn activation checkpointing on)"
-    return text
+    return redact(text)

@@ -25,6 +25,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from pipelines.redaction import RedactingFormatter, redact
 from pipelines.storage import Storage
 
 logger = logging.getLogger(__name__)
@@ -144,22 +145,26 @@ def record_result(result: dict[str, Any], run_directory: Storage) -> None:
 
 
 def result_line(result: dict[str, Any]) -> str:
-    """One JSON object, numbers that are not finite as null."""
-    return json.dumps(_finite(result), allow_nan=False)
+    """One JSON object, numbers that are not finite as null and texts without secrets."""
+    return json.dumps(_presentable(result), allow_nan=False)
 
 
 def log_to_stderr() -> None:
     """What our rooms say from INFO on, and of the libraries only warnings."""
-    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(handlers=[handler])
     for room in ROOMS:
         logging.getLogger(room).setLevel(logging.INFO)
 
 
-def _finite(value: Any) -> Any:
+def _presentable(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: _presentable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
+        return [_presentable(item) for item in value]
+    if isinstance(value, str):
+        return redact(value)
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

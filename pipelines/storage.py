@@ -291,6 +291,8 @@ def _parse_root(uri: str) -> tuple[str, bool]:
     bucket, _, prefix = rest.strip("/").partition("/")
     if "@" in bucket or ":" in bucket:
         raise ValueError("an s3 address must not carry credentials; put them into AWS_* variables or a profile file")
+    if "?" in uri:
+        raise ValueError("an s3 address must not carry a query, such as a signature; give s3://bucket/prefix")
     if not bucket:
         raise ValueError(f"address {uri!r} names no bucket; give s3://bucket/prefix")
     return f"s3://{bucket}/{check_name(prefix)}" if prefix else f"s3://{bucket}", False

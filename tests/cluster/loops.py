@@ -87,6 +87,8 @@ class ListedStream(ToyStream):
 class ListedLink:
     """Keeps what a worker would tell the monitor; asks for a stop after a step."""
 
+    rank = 0
+
     def __init__(self, stop_after: int | None) -> None:
         self.begun: list[tuple[int, list[int]]] = []
         self.published: list[Any] = []

@@ -9,6 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from cluster.checkpoint import CheckpointStore, Staged
 from cluster.commit import BITMAP, COMMIT, CheckpointError, RanksLost, newest, scan
 from cluster.config import CheckpointConfig
 from cluster.failures import NonFinite
+from cluster.fault_config import FaultPlan
 from cluster.ledger import QUARANTINE
 from cluster.saver import SavesFailed
 from cluster.trainer import DIRECTORY
@@ -27,7 +29,7 @@ from tests.cluster.faulty_storage import Fault, FaultyStorage
 from tests.cluster.loops import Loss, Outcome, run_loop, toy_run
 from tests.cluster.test_checkpoint import METADATA, make_store, progress_at
 from tests.cluster.test_engine import is_same
-from tests.cluster.toy import ToyData, ToyFaults
+from tests.cluster.toy import ToyData
 from tests.cluster.workers import TinyTask, Workers, full_state, make_engine, train
 
 LATE = Fault("write", COMMIT, 0, "delay")
@@ -42,9 +44,9 @@ def doomed() -> Iterator[Workers]:
     workers.close()
 
 
-def run(pair: Workers, folder: Path, fault: Fault, *, faults: ToyFaults | None = None, rejected: tuple = ()) -> Outcome:
+def run(pair: Workers, folder: Path, fault: Fault, *, rejected: tuple = (), **changes: Any) -> Outcome:
     """The loop of two workers, which saves after steps 3, 6, 7, 9, 12 and 14; rank 0's outcome."""
-    toy = toy_run(folder, data=ToyData(rejected=rejected), faults=faults or ToyFaults())
+    toy = toy_run(folder, data=ToyData(rejected=rejected), **changes)
     first, second = pair.run(run_loop, toy, Loss(), None, fault)
     assert str(first.error) == str(second.error) and first.step == second.step
     return first
@@ -81,7 +83,7 @@ def test_a_run_whose_last_save_fails_is_not_finished(pair: Workers, tmp_path: Pa
 
 
 def test_the_save_before_a_refused_step_is_committed(pair: Workers, tmp_path: Path) -> None:
-    outcome = run(pair, tmp_path, LATE, faults=ToyFaults(nan_ids=(0,)))
+    outcome = run(pair, tmp_path, LATE, faults=FaultPlan(("nan:rank=0,step=5,phase=forward",)))
     assert isinstance(outcome.error, NonFinite)
     assert steps(tmp_path) == [step for step in (12, 9, 7, 6, 3) if step <= outcome.step]
 
@@ -110,7 +112,7 @@ def run_with_witness(*arguments: object) -> Outcome:
 
 
 def test_what_a_checkpoint_counts_on_is_written_before_it_is_visible(pair: Workers, tmp_path: Path) -> None:
-    toy = toy_run(tmp_path, data=ToyData(rejected=(7, 30)), faults=ToyFaults())
+    toy = toy_run(tmp_path, data=ToyData(rejected=(7, 30)))
     pair.run(run_with_witness, toy, Loss(), None, NEVER)
     commits = {commit.step: commit.progress["quarantined"] for commit in scan(Storage(tmp_path / DIRECTORY)).commits}
     seen = [tuple(map(int, line.split())) for line in (tmp_path / "witness").read_text().splitlines()]
@@ -212,8 +214,8 @@ def test_a_run_killed_while_it_saves_beside_training_ends_like_an_undisturbed_on
     pair: Workers, doomed: Workers, tmp_path: Path
 ) -> None:
     undisturbed = run(pair, tmp_path / "undisturbed", NEVER, rejected=(7, 30))
-    toy = toy_run(tmp_path / "run", data=ToyData(rejected=(7, 30)), faults=ToyFaults())
-    with pytest.raises(BrokenProcessPool):
+    toy = toy_run(tmp_path / "run", data=ToyData(rejected=(7, 30)))
+    with pytest.raises((BrokenProcessPool, RuntimeError)):
         doomed.run(run_loop, toy, Loss(), None, replace(KILLS[-1], calls=(2,)))
     assert steps(tmp_path / "run") == [6, 3]
     resumed = run(pair, tmp_path / "run", NEVER, rejected=(7, 30))

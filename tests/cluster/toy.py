@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +72,16 @@ class SpikyTask(ToyTask):
         if set(batch["sample_id_B"].tolist()) & set(self.spike_ids):
             losses["loss"] = losses["loss"] + 1000 * losses["loss"].detach()
         return losses
+
+
+def make_telling_task(signed_with: str) -> ToyTask:
+    """Warns of an address signed with the value of this variable of the worker's environment."""
+    address = f"https://bucket.s3.amazonaws.com/key?X-Amz-Signature={os.environ[signed_with]}"
+    try:
+        raise ConnectionError(f"GET {address}")
+    except ConnectionError:
+        logging.getLogger("pipelines.toy").warning("cannot fetch %s", address, exc_info=True)
+    return ToyTask()
 
 
 def make_spiky_task(spike_ids: tuple[int, ...]) -> SpikyTask:
