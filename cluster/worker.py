@@ -25,8 +25,12 @@ from pipelines.storage import Storage
 if TYPE_CHECKING:
     import torch
 
+    from cluster.commit import Commit
+    from cluster.engine import Engine
     from cluster.loop import Loop
     from cluster.ranks import Ranks
+
+logger = logging.getLogger(__name__)
 
 
 def train_worker(config: dict[str, Any]) -> TrainingError | None:
@@ -101,6 +105,8 @@ def build_loop(
         weights, description = load_weights(run.init_from)
         task.start_from(weights, description["metadata"]["config"])
     engine = Engine(task, run.optimizer, run.engine, plan, device)
+    if commit is not None and plan.deterministic and ranks.is_first:
+        _warn_of_other_sums(commit, engine, plan)
     progress = store.restore(engine, commit) if commit else Progress.start(stream.num_samples)
     schedule = resolve(run.optimizer, math.ceil(stream.samples_per_epoch / plan.global_batch))
     metadata = {
@@ -143,17 +149,42 @@ def _prepare_torch(run: TrainingRun) -> Any:
     """Threads, kernels and the device of this worker."""
     import ray.train
     import ray.train.torch
-    import torch
 
     device = ray.train.torch.get_device()
     if device.type == "cpu":
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # read when deepspeed is imported
-    workers_here = ray.train.get_context().get_local_world_size()
-    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // workers_here))
-    if run.workers.deterministic:
+    set_kernels(ray.train.get_context().get_local_world_size(), deterministic=run.workers.deterministic)
+    return device
+
+
+def set_kernels(workers_here: int, *, deterministic: bool) -> None:
+    """Threads and algorithms of torch in one of the workers of this machine."""
+    import torch
+
+    threads = max(1, len(os.sched_getaffinity(0)) // workers_here)
+    if deterministic:
+        threads = 1  # in what parts a CPU adds up depends on their number, which must not depend on the machine
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
         torch.use_deterministic_algorithms(True)
-    return device
+    torch.set_num_threads(threads)
+
+
+def _warn_of_other_sums(commit: Commit, engine: Engine, plan: BatchPlan) -> None:
+    """A global batch that is cut in other parts is added up in another order."""
+    before = {"workers": commit.world_size, **commit.engine}
+    now = {"workers": plan.workers, **engine.describe()}
+    changed = [
+        f"{name} {before[name]} -> {now[name]}"
+        for name in ("workers", "zero_stage", "precision", "micro_batch")
+        if before.get(name, now[name]) != now[name]  # older checkpoints do not tell their micro-batch
+    ]
+    if changed:
+        logger.warning(
+            "deterministic mode: from step %d on this run cannot be bit-equal to one left alone, for what it was made "
+            "with has changed: %s. Give that back if every bit matters",
+            commit.step,
+            ", ".join(changed),
+        )
 
 
 def _introduce(description: dict[str, Any], storage: Storage, ranks: Any) -> None:
