@@ -69,7 +69,8 @@ class WorkersConfig:
     """A worker that is so long in one step, save or wait for data writes down where it stands and ends; starting may
     take as long. The group is then started again."""
     deterministic: bool = False
-    """Fixed order of batches and deterministic kernels: same batches in the same order, slower."""
+    """Fixed order of batches, deterministic kernels and one thread: after a restart with as many workers on machines of
+    the same kind every bit is that of a run left alone. Slower."""
 
     def __post_init__(self) -> None:
         if self.num_workers is not None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 import torch.distributed as dist
+
+T = TypeVar("T")
 
 
 class Ranks:
@@ -43,6 +46,19 @@ class Ranks:
         box = [value]
         dist.broadcast_object_list(box, src=0, group=self._group)
         return box[0]
+
+    def ask_first(self, question: Callable[[], T]) -> T:
+        """What rank 0 answers; an error that it meets is raised on all ranks."""
+        answer: Any = None
+        if self.is_first:
+            try:
+                answer = question()
+            except Exception as error:
+                answer = error.with_traceback(None)
+        answer = self.broadcast(answer)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     def gather(self, value: Any) -> list[Any]:
         """What each rank passed, by rank."""

@@ -15,6 +15,8 @@ from pathlib import Path
 from pipelines.storage import Storage
 
 FOLDER = "failures"
+PATIENCE_SECONDS = 60
+"""So much longer the process groups wait, which end without a word of where anyone stands."""
 
 
 class Watchdog:

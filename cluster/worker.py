@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import logging
 import math
@@ -10,20 +9,21 @@ import os
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cluster.attempts import check_current
-from cluster.failures import DataChanged, RefusedAhead, TrainingError, describe, is_fatal
+from cluster.failures import TrainingError, describe, is_fatal
 from cluster.faults import DIRECTORY as FAULTS
 from cluster.faults import Faults
 from cluster.monitor import LinkHandler, WorkerLink
 from cluster.protocols import BatchPlan, Stream
+from cluster.resume import check_resume, versions
 from cluster.runtime import ROOMS
 from cluster.spikes import SpikeWatch
-from cluster.step_reports import refused_ahead
 from cluster.trainer import DIRECTORY, TrainingRun
-from cluster.watchdog import Watchdog
+from cluster.watchdog import PATIENCE_SECONDS, Watchdog
 from pipelines.storage import Storage
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from cluster.loop import Loop
     from cluster.ranks import Ranks
+
+logger = logging.getLogger(__name__)
 
 
 def train_worker(config: dict[str, Any]) -> TrainingError | None:
@@ -60,7 +62,8 @@ def _train(run: TrainingRun, plan: BatchPlan, link: WorkerLink, attempt: str) ->
         from cluster.ranks import Ranks
 
         guard = partial(check_current, storage, attempt)
-        loop = build_loop(run, plan, link, Ranks(), device, guard=guard, on_section=watchdog.section)
+        ranks = Ranks(timedelta(seconds=run.workers.hang_timeout_s + PATIENCE_SECONDS))
+        loop = build_loop(run, plan, link, ranks, device, guard=guard, on_section=watchdog.section)
         with closing(loop.telemetry):
             loop.train()
 
@@ -94,17 +97,11 @@ def build_loop(
     storage = Storage(run.run_directory)
     faults = Faults(run.faults, ranks.rank, storage.child(FAULTS))
     store = CheckpointStore(faults.storage(storage.child(DIRECTORY)), run.checkpoint, guard=guard)
-    commit = ranks.broadcast(store.newest() if ranks.is_first else None)
-    may_be_ahead = ranks.is_first and not run.retry_refused
-    refusal = ranks.broadcast(refused_ahead(storage, commit.step if commit else 0) if may_be_ahead else None)
-    if refusal is not None:
-        raise RefusedAhead(refusal)
+    commit = ranks.ask_first(store.newest)
     stream: Stream = run.stream.build()
-    if commit is not None and commit.metadata["stream"] != stream.fingerprint:
-        raise DataChanged(
-            f"{run.run_directory} was trained on data with fingerprint {commit.metadata['stream']}, the stream now has "
-            f"{stream.fingerprint}; give the data back, or start a new run (init_from takes over the weights)"
-        )
+    for line in ranks.ask_first(partial(check_resume, run, commit, stream.fingerprint, plan)):
+        if ranks.is_first:
+            logger.warning("%s", line)
     torch.manual_seed(run.seed)
     task = run.task.build()
     if run.init_from is not None and commit is None:
@@ -120,6 +117,7 @@ def build_loop(
         "run": run.name,
         "seed": run.seed,
         "stream": stream.fingerprint,
+        "versions": versions(),
         "data": json.loads(run.data_json),
         "config": json.loads(run.config_json),
     }
@@ -159,24 +157,30 @@ def _prepare_torch(run: TrainingRun) -> Any:
     """Threads, kernels and the device of this worker."""
     import ray.train
     import ray.train.torch
-    import torch
 
     device = ray.train.torch.get_device()
     if device.type == "cpu":
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # read when deepspeed is imported
-    workers_here = ray.train.get_context().get_local_world_size()
-    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // workers_here))
-    if run.workers.deterministic:
+    set_kernels(ray.train.get_context().get_local_world_size(), deterministic=run.workers.deterministic)
+    return device
+
+
+def set_kernels(workers_here: int, *, deterministic: bool) -> None:
+    """Threads and algorithms of torch in one of the workers of this machine."""
+    import torch
+
+    threads = max(1, len(os.sched_getaffinity(0)) // workers_here)
+    if deterministic:
+        threads = 1  # in what parts a CPU adds up depends on their number, which must not depend on the machine
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
         torch.use_deterministic_algorithms(True)
-    return device
+    torch.set_num_threads(threads)
 
 
 def _introduce(description: dict[str, Any], storage: Storage, ranks: Any) -> None:
     """Collective. Writes run.json; raises TrainingError when a worker does not see the run directory of rank 0."""
     if ranks.is_first:
-        versions = {name: importlib.metadata.version(name) for name in ("torch", "ray", "deepspeed", "numpy")}
-        storage.write("run.json", json.dumps(description | {"versions": versions}, indent=1).encode())
+        storage.write("run.json", json.dumps(description, indent=1).encode())
     ranks.gather(None)  # nobody looks before it is written
     blind = [rank for rank, sees in enumerate(ranks.gather(storage.exists("run.json"))) if not sees]
     if blind:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.failures import Attempt
 from cluster.protocols import BatchPlan
+from cluster.watchdog import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from cluster.trainer import TrainingRun
@@ -60,7 +61,7 @@ def train_once(
             train_worker,
             train_loop_config={"run": run, "plan": plan, "monitor": monitor, "attempt": attempt},
             torch_config=TorchConfig(
-                backend="nccl" if has_gpus else "gloo", timeout_s=int(run.workers.hang_timeout_s) + 60
+                backend="nccl" if has_gpus else "gloo", timeout_s=int(run.workers.hang_timeout_s) + PATIENCE_SECONDS
             ),
             scaling_config=ScalingConfig(num_workers=plan.workers, use_gpu=has_gpus, resources_per_worker=resources),
             run_config=RunConfig(

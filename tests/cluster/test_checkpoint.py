@@ -56,7 +56,7 @@ def test_a_checkpoint_restores_everything_into_another_stage(pair: Workers, tmp_
         assert seen["progress"].epoch_quarantined == 2
     commit = newest(Storage(tmp_path))
     assert (commit.name, commit.world_size, commit.metadata) == (seen["name"], 2, METADATA)
-    assert commit.engine == {"zero_stage": 2, "precision": "fp32", "updates": 3}
+    assert commit.engine == {"zero_stage": 2, "precision": "fp32", "micro_batch": 4, "updates": 3}
     assert not any(path.suffix in (".pt", ".pkl", ".pth") for path in tmp_path.rglob("*"))
 
 

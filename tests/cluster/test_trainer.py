@@ -19,7 +19,7 @@ from cluster.audit import surviving
 from cluster.checkpoint import load_weights
 from cluster.commit import scan
 from cluster.config import EngineConfig, OptimizerConfig, WorkersConfig
-from cluster.failures import DataChanged, NonFinite, WorkersFailed
+from cluster.failures import NonFinite, WorkersFailed
 from cluster.fault_config import FaultPlan
 from cluster.ledger import read_epoch
 from cluster.monitor import start_monitor
@@ -189,16 +189,6 @@ def test_a_bug_on_one_rank_ends_the_run_after_one_restart(cluster: None, folder:
     run = toy_run(folder / "bug", data=ToyData(), bug_ids=(5,))
     with pytest.raises(WorkersFailed, match="KeyError: 'a bug in the task'"):
         fit(run)
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(300)
-def test_other_data_than_that_of_the_checkpoint_is_refused(undisturbed: TrainingResult, folder: Path) -> None:
-    run = toy_run(folder / "other-data", data=ToyData(), stop_at_step=2)
-    fit(run)
-    changed = replace(run, stream=replace(run.stream, config=ToyData(fingerprint="other")), stop_at_step=None)
-    with pytest.raises(DataChanged, match="toy, the stream now has other"):
-        fit(changed)
 
 
 def test_a_job_that_does_not_fit_is_refused_before_anything_starts(cluster: None, folder: Path) -> None:
