@@ -32,7 +32,7 @@ def test_two_disturbed_runs_lose_nothing_and_end_like_undisturbed_ones(tmp_path:
     assert any(len(set(row["workers"])) > 1 for row in rows)
     for row in rows:
         assert row["fired"] == row["planned"] == len(row["faults"]) >= 2
-        assert (row["steps"], row["consumed"], row["twice"], row["missing"]) == (12, 3 * config.videos, 0, 0)
+        assert (row["steps"], row["consumed"], row["twice"], row["missing"]) == (config.steps, 3 * config.videos, 0, 0)
         assert row["attempts"] > len(row["workers"]), "a life ended otherwise than by a stop"
         assert row["loss"] == pytest.approx(row["undisturbed_loss"], abs=1e-4) and row["largest_gap"] < 1e-4
         assert str(row["seed"]) in ended.stderr and "undisturbed" in ended.stderr
