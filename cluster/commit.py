@@ -6,6 +6,8 @@ that is missing or of another size, the directory is no checkpoint for anyone. C
     format, step, epoch, world_size, created (ISO 8601, UTC), progress, engine, metadata, files, digest
 
 `files` maps each file to its size and SHA-256; `digest` is the SHA-256 of all else, so that damage to it is noticed.
+BEGUN.json beside the directories says that a first checkpoint was committed: a folder that has it and no checkpoint has
+lost them, and is no place to start from nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import json
 import logging
 import re
 from collections import defaultdict
+from collections.abc import MutableMapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -30,6 +33,10 @@ COMMIT = "COMMIT.json"
 BITMAP = "consumed.bits"
 DAMAGED = "DAMAGED.txt"
 """Written into a checkpoint whose content was found changed, so that nobody counts on it again; holds the reason."""
+BEGUN = "BEGUN.json"
+"""Beside the checkpoints from the first commit on: {"created", "first"}."""
+KEEP = "KEEP.txt"
+"""Written into a checkpoint that retention is never to remove; holds the reason."""
 DIRECTORY = "checkpoints"
 """Folder of the checkpoints in a run directory."""
 
@@ -42,6 +49,10 @@ class CheckpointError(Exception):
 
 class CheckpointDamaged(CheckpointError):
     """A file of a committed checkpoint is missing, of another size, or its content has changed."""
+
+
+class RanksLost(CheckpointError):
+    """The ranks did not come together within the time of a save, and cannot save together any more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,49 +142,84 @@ def parse_commit(name: str, data: bytes) -> Commit:
 
 
 @dataclass(frozen=True)
+class Damage:
+    """Why a directory with a COMMIT.json is no checkpoint, and when it was last written."""
+
+    reason: str
+    written: datetime
+
+
+@dataclass(frozen=True)
 class Listing:
     """The checkpoint directories of a run."""
 
     commits: list[Commit]
     """Committed and complete by size, newest first."""
-    damaged: list[str]
+    damaged: dict[str, Damage]
     """Directories with a COMMIT.json that is not valid, whose files are not there, or that hold DAMAGED.txt."""
     orphans: dict[str, datetime]
     """Directories without COMMIT.json (being written, or left by a run that died) and when they were last written."""
+    has_begun: bool
+    """A checkpoint was committed here once."""
+    kept: frozenset[str]
+    """Directories that hold KEEP.txt."""
 
 
-def scan(storage: Storage) -> Listing:
-    """Looks through all directories. Sizes are compared, contents are not (that is done when a checkpoint is read)."""
+KnownCommits = MutableMapping[str, tuple[str, Commit]]
+"""By directory, the entity tag of a COMMIT.json that was read and what it said."""
+
+
+def scan(storage: Storage, known: KnownCommits | None = None) -> Listing:
+    """Looks through all directories. Sizes are compared, contents are not (that is done when a checkpoint is read).
+
+    A COMMIT.json that is in `known` and has not changed is not read again; those read are put there.
+    """
     found: dict[str, dict[str, ObjectInfo]] = defaultdict(dict)
+    has_begun = False
     for info in storage.list():
         directory, _, file = info.name.partition("/")
+        has_begun |= info.name == BEGUN
         if file and _NAME.fullmatch(directory):
             found[directory][file] = info
-    commits, damaged, orphans = [], [], {}
+    commits, damaged, orphans = [], {}, {}
     for directory, files in found.items():
+        written = max(info.modified for info in files.values()).astimezone(UTC)
         if COMMIT not in files:
-            orphans[directory] = max(info.modified for info in files.values()).astimezone(UTC)
+            orphans[directory] = written
             continue
         try:
-            commits.append(_check(storage, directory, files))
+            commits.append(_check(storage, directory, files, {} if known is None else known))
         except ObjectMissing:  # removed by another process since we listed it
             logger.info("checkpoint %s was removed while we looked at it", directory)
         except CheckpointDamaged as error:
-            logger.error("checkpoint ignored: %s", error)
-            damaged.append(directory)
-    return Listing(sorted(commits, key=lambda commit: commit.order, reverse=True), damaged, orphans)
+            damaged[directory] = Damage(str(error), written)
+    kept = frozenset(directory for directory, files in found.items() if KEEP in files)
+    newest_first = sorted(commits, key=lambda commit: commit.order, reverse=True)
+    return Listing(newest_first, damaged, orphans, has_begun, kept)
+
+
+def usable(storage: Storage) -> list[Commit]:
+    """The checkpoints, newest first. Damaged ones are logged, with the one that takes their place."""
+    listing = scan(storage)
+    instead = f"{listing.commits[0].name} is used" if listing.commits else "there is no other"
+    for name, damage in listing.damaged.items():
+        logger.error("checkpoint %s is damaged and not used, %s: %s", name, instead, damage.reason)
+    if not listing.commits and (listing.damaged or listing.has_begun):
+        damaged = f", damaged are: {', '.join(listing.damaged)}" if listing.damaged else ""
+        raise CheckpointError(
+            f"no checkpoint in {storage.uri} is complete, although some were committed{damaged}. Put the missing files "
+            "back; or remove the whole folder, and the run starts from nothing"
+        )
+    return listing.commits
 
 
 def newest(storage: Storage) -> Commit | None:
     """The newest checkpoint; None when none was ever committed.
 
     Raises CheckpointError when some were committed and none of them is complete: to start again from nothing is for the
-    user to decide, by removing them.
+    user to decide, by removing the folder.
     """
-    listing = scan(storage)
-    if not listing.commits and listing.damaged:
-        raise CheckpointError(f"no checkpoint in {storage.uri} is complete, damaged are: {', '.join(listing.damaged)}")
-    return listing.commits[0] if listing.commits else None
+    return next(iter(usable(storage)), None)
 
 
 def read_verified(storage: Storage, commit: Commit, file: str) -> bytes:
@@ -195,10 +241,13 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
-def _check(storage: Storage, directory: str, files: dict[str, ObjectInfo]) -> Commit:
+def _check(storage: Storage, directory: str, files: dict[str, ObjectInfo], known: KnownCommits) -> Commit:
     if DAMAGED in files:
         raise CheckpointDamaged(f"{directory} was found damaged before, see {storage.full(directory)}/{DAMAGED}")
-    commit = parse_commit(directory, storage.read(f"{directory}/{COMMIT}"))
+    tag, commit = known.get(directory, ("", None))
+    if commit is None or tag != files[COMMIT].etag:
+        commit = parse_commit(directory, storage.read(f"{directory}/{COMMIT}"))
+        known[directory] = (files[COMMIT].etag, commit)
     for name, entry in commit.files.items():
         if name not in files or files[name].size != entry.size:
             raise CheckpointDamaged(f"{directory}/{name} is missing or not {entry.size} bytes long")

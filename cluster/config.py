@@ -63,14 +63,19 @@ class WorkersConfig:
     """None: one per GPU of the cluster, or one on CPUs."""
     cpus_per_worker: float = 0.5
     max_failures: int = 3
-    """Restarts of the worker group after a worker died, before the run gives up."""
+    """Restarts of the worker group, after workers died, without a new checkpoint in between, before the run gives up.
+    Two deaths in the same step end it at once."""
+    hang_timeout_s: float = 1800.0
+    """A worker that is so long in one step, save or wait for data writes down where it stands and ends; starting may
+    take as long. The group is then started again."""
     deterministic: bool = False
-    """Fixed order of batches and deterministic kernels: same batches in the same order, slower."""
+    """Fixed order of batches, deterministic kernels and one thread: after a restart with as many workers on machines of
+    the same kind every bit is that of a run left alone. Slower."""
 
     def __post_init__(self) -> None:
         if self.num_workers is not None:
             _positive(num_workers=self.num_workers)
-        _positive(cpus_per_worker=self.cpus_per_worker)
+        _positive(cpus_per_worker=self.cpus_per_worker, hang_timeout_s=self.hang_timeout_s)
         if self.max_failures < 0:
             raise ValueError(f"max_failures={self.max_failures} must not be negative")
 
@@ -83,9 +88,17 @@ class CheckpointConfig:
     keep_last: int = 2
     keep_epochs: tuple[int, ...] = ()
     """Milestones: the checkpoint at the end of each of these epochs is never deleted."""
+    timeout_s: float = 1800.0
+    """Seconds from the copy of the state to the commit, at most: when they are over, the ranks that have not written
+    their part are named, and the workers are started again."""
+    max_failed_saves: int = 2
+    """Saves in a row that may fail (a full disk, a storage that is down) while training goes on; one more stops the
+    run. The last save before a run ends or stops must succeed."""
 
     def __post_init__(self) -> None:
-        _positive(every_steps=self.every_steps)
+        _positive(every_steps=self.every_steps, timeout_s=self.timeout_s)
+        if self.max_failed_saves < 0:
+            raise ValueError(f"max_failed_saves={self.max_failed_saves} must not be negative; 0 allows none")
         if self.keep_last < 2:
             raise ValueError(f"keep_last={self.keep_last}: at least 2, so that one remains when the newest is damaged")
 

@@ -6,68 +6,22 @@ Rows travel from rank 0 through the monitor, because a bar drawn by a worker wou
 from __future__ import annotations
 
 import contextlib
-import logging
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from typing import Any, TextIO
+from typing import TextIO
 
 from cluster.monitor import News
 from cluster.telemetry import Row
 
-logger = logging.getLogger(__name__)
-
-_POLL_SECONDS = 0.5
-
 
 @contextlib.contextmanager
-def shown(
-    monitor: Any,
-    stop: threading.Event,
-    stream: TextIO | None = None,
-    *,
-    among: str | None = None,
-    watch: Callable[[Row], None] | None = None,
-) -> Iterator[None]:
-    """Shows what workers publish while the block runs, and passes a request to stop on to them. Of a run `among`
-    others the name, given here, stands before every line, and there is no bar. Rows go to `watch` too."""
+def printer(stream: TextIO | None = None, *, among: str | None = None) -> Iterator[Callable[[News], None]]:
+    """What shows a row or a line. Of a run `among` others the name, given here, stands before every line, and there is
+    no bar."""
     stream = stream or sys.stderr
-    done = threading.Event()
     has_bar = stream.isatty() and among is None
     with _bar(stream) if has_bar else contextlib.nullcontext(_line_printer(stream, among)) as show:
-        arguments = (monitor, stop, done, show, watch)
-        thread = threading.Thread(target=_follow, args=arguments, name="console", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            done.set()
-            thread.join(timeout=10)
-
-
-def _follow(
-    monitor: Any,
-    stop: threading.Event,
-    done: threading.Event,
-    show: Callable[[News], None],
-    watch: Callable[[Row], None] | None,
-) -> None:
-    import ray
-
-    seen, is_told, is_last = 0, False, False
-    try:
-        while not is_last:
-            is_last = done.wait(_POLL_SECONDS)
-            if stop.is_set() and not is_told:
-                ray.get(monitor.request_stop.remote())
-                is_told = True
-            seen, news = ray.get(monitor.news_after.remote(seen))
-            for item in news:
-                show(item)
-                if watch is not None and not isinstance(item, str):
-                    watch(item)
-    except Exception as error:  # progress is a convenience, the run goes on without it
-        logger.warning("progress is no longer shown: %s: %s", type(error).__name__, error)
+        yield show
 
 
 def _line_printer(stream: TextIO, name: str | None) -> Callable[[News], None]:

@@ -51,7 +51,7 @@ class Engine:
         self.task = task.to(device)
         self.config = config
         self.device = device
-        self.accumulation = plan.accumulation
+        self.accumulation, self.micro_batch = plan.accumulation, plan.micro_batch
         self.updates = 0
         """Updates applied so far, AdamW's own count."""
         if config.precision == "bf16":
@@ -128,8 +128,13 @@ class Engine:
         self._micro_batches, self._norm = 0, None
 
     def describe(self) -> dict[str, Any]:
-        """For the record of a checkpoint: {"zero_stage", "precision", "updates"}."""
-        return {"zero_stage": self.config.zero_stage, "precision": self.config.precision, "updates": self.updates}
+        """For the record of a checkpoint: {"zero_stage", "precision", "micro_batch", "updates"}."""
+        return {
+            "zero_stage": self.config.zero_stage,
+            "precision": self.config.precision,
+            "micro_batch": self.micro_batch,
+            "updates": self.updates,
+        }
 
     @torch.no_grad()
     def parameters_state(self) -> dict[str, ParameterState]:

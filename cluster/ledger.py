@@ -3,8 +3,9 @@
 Every rank marks the samples of its own micro-batches after the update that used them. `reduce` joins the marks of all
 ranks; what it leaves in `consumed` goes into the checkpoint, and a resumed run serves the rest. Rejected samples are
 marked too, and recorded in quarantine.jsonl, one line per epoch and sample: {step, epoch, sample_id, uri, reason,
-detail}. The file is complete before a checkpoint is committed and cut back to the step of the checkpoint on resume, so
-no line is lost or doubled.
+detail}. The file is complete before a checkpoint is committed, and on resume it is cut back to the samples that the
+checkpoint has marked (a step is not enough: a batch of rejected samples alone makes none), so no line is lost or
+doubled. When an epoch ends the books must balance: read = trained on + rejected, and nothing else was read.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ import io
 import json
 from collections import Counter
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
 from cluster.bitmap import pack, unpack
 from cluster.commit import Progress
 from cluster.config import QuarantineBudget
-from cluster.failures import QuarantineBudgetExceeded, SampleRepeated
+from cluster.failures import QuarantineBudgetExceeded, SampleRepeated, SamplesMiscounted
 from cluster.ranks import Ranks
 from cluster.sinks import read_rows, to_lines
 from pipelines.storage import Storage
@@ -31,20 +33,24 @@ class Ledger:
     """The account of one run on one rank; the methods that say so are collective."""
 
     def __init__(self, ranks: Ranks, storage: Storage, progress: Progress) -> None:
-        """As of a checkpoint, or of Progress.start."""
+        """Collective. As of a checkpoint, or of Progress.start. Raises SamplesMiscounted, on all ranks, when
+        quarantine.jsonl lacks lines of rejected samples that the checkpoint counts."""
         self._ranks, self._storage = ranks, storage
         self.epoch = progress.epoch
         self.consumed = progress.consumed.copy()
         """bool [num_samples]: used on any rank, as of the last `reduce`."""
         self.rejected = progress.epoch_quarantined
-        """Samples rejected in this epoch, on all ranks; the loop adds to it."""
+        """Samples rejected in this epoch, on all ranks."""
+        self.trained = int(np.count_nonzero(self.consumed)) - self.rejected
+        """Samples of this epoch used in updates, on all ranks."""
         self._own = self.consumed.copy()
         self._repeated: list[int] = []
         self._new: list[dict[str, Any]] = []
         self._rows: list[dict[str, Any]] = []
         if ranks.is_first:
-            self._rows = read_rows(storage, QUARANTINE, progress.step)
+            self._rows = [row for row in read_rows(storage, QUARANTINE, progress.step) if self._is_known(row)]
             storage.write(QUARANTINE, to_lines(self._rows))
+        self._check_lines("give the file back, or remove the checkpoints inside of this epoch")
 
     def mark(self, ids_B: np.ndarray, rejected_B: np.ndarray, *, step: int) -> None:
         """Books the samples of a micro-batch, after the update; rows with an id of -1 carry none."""
@@ -55,6 +61,11 @@ class Ledger:
         for sample_id, text in zip(ids_B[carried], rejected_B[carried], strict=True):
             if text:
                 self._new.append({"step": step, "epoch": self.epoch, "sample_id": int(sample_id), **_reason(text)})
+
+    def count(self, *, trained: int, rejected: int) -> None:
+        """Books how many samples of a global batch, over all ranks, were used and rejected."""
+        self.trained += trained
+        self.rejected += rejected
 
     def reduce(self) -> None:
         """Collective. Joins the marks of all ranks in `consumed` and writes quarantine.jsonl if there is news.
@@ -91,9 +102,20 @@ class Ledger:
             )
         )
 
-    def close_epoch(self) -> None:
-        """Collective, after `reduce`. Writes epochs/epoch-NNNN.npz, for audits, and turns to the next epoch: arrays
-        consumed (packed bool), num_samples, and quarantined (sample ids, part of the consumed)."""
+    def close_epoch(self, *, members: int) -> None:
+        """Collective, after `reduce`, when none of the `members` samples of the epoch is left. Writes
+        epochs/epoch-NNNN.npz, for audits, and turns to the next epoch: arrays consumed (packed bool), num_samples, and
+        quarantined (sample ids, part of the consumed).
+
+        Raises SamplesMiscounted, on all ranks, unless read = trained on + rejected = members.
+        """
+        read = int(np.count_nonzero(self.consumed))
+        if not read == self.trained + self.rejected == members:
+            raise SamplesMiscounted(
+                f"epoch {self.epoch}: of {members} samples {read} were read, {self.trained} trained on and "
+                f"{self.rejected} rejected; the stream delivers something else than it says. No checkpoint has this"
+            )
+        self._check_lines("give the file back; no checkpoint has this")
         if self._ranks.is_first:
             buffer = io.BytesIO()
             np.savez_compressed(
@@ -104,9 +126,22 @@ class Ledger:
             )
             self._storage.write(epoch_record(self.epoch), buffer.getvalue())
         self.epoch += 1
-        self.rejected = 0
+        self.rejected = self.trained = 0
         self.consumed[:] = False
         self._own[:] = False
+
+    def _is_known(self, row: dict[str, Any]) -> bool:
+        """Whether the checkpoint has marked the sample of a line."""
+        return row["epoch"] < self.epoch or (row["epoch"] == self.epoch and bool(self.consumed[row["sample_id"]]))
+
+    def _check_lines(self, remedy: str) -> None:
+        """Collective."""
+        lines = self._ranks.broadcast(len({row["sample_id"] for row in self._of_epoch()}))
+        if lines != self.rejected:
+            raise SamplesMiscounted(
+                f"epoch {self.epoch}: {self.rejected} samples were rejected, but {self._storage.full(QUARANTINE)} has "
+                f"lines of {lines}; {remedy}"
+            )
 
     def _of_epoch(self) -> list[dict[str, Any]]:
         return [row for row in self._rows if row["epoch"] == self.epoch]
@@ -118,9 +153,15 @@ def epoch_record(epoch: int) -> str:
 
 
 def read_epoch(storage: Storage, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-    """Consumed (bool [num_samples]) and quarantined ids of a finished epoch. Raises ObjectMissing if it is not."""
-    with np.load(io.BytesIO(storage.read(epoch_record(epoch))), allow_pickle=False) as record:
-        return unpack(record["consumed"].tobytes(), int(record["num_samples"])), record["quarantined"]
+    """Consumed (bool [num_samples]) and quarantined ids of a finished epoch. Raises ObjectMissing if it is not, and
+    ValueError for a damaged record."""
+    name = epoch_record(epoch)
+    data = storage.read(name)
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as record:
+            return unpack(record["consumed"].tobytes(), int(record["num_samples"])), record["quarantined"]
+    except (ValueError, KeyError, BadZipFile) as error:
+        raise ValueError(f"{storage.full(name)} is damaged: {error}") from None
 
 
 def _reason(text: str) -> dict[str, str]:

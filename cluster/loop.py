@@ -6,8 +6,6 @@ summed, so no rank waits for one that has left. The step count is ours; an updat
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -24,7 +22,10 @@ from cluster.ledger import Ledger
 from cluster.monitor import WorkerLink
 from cluster.protocols import BatchPlan, GlobalLoss, Probe, Stream
 from cluster.ranks import Ranks
+from cluster.saver import Saver
 from cluster.schedule import Schedule
+from cluster.spikes import Spike, SpikeWatch
+from cluster.step_reports import rank_report, write_refused, write_spike
 from cluster.telemetry import Row, Telemetry
 from pipelines.storage import Storage
 
@@ -46,7 +47,6 @@ class GlobalBatch:
     num_real: int
     """Samples to train on, on all ranks."""
     num_rejected: int
-    stop_requested: bool
 
     @property
     def real_ids(self) -> list[int]:
@@ -67,6 +67,7 @@ class Loop:
         plan: BatchPlan,
         probes: Sequence[tuple[str, Probe]],
         schedule: Schedule,
+        spikes: SpikeWatch,
         store: CheckpointStore,
         metadata: Mapping[str, Any],
         telemetry: Telemetry,
@@ -77,19 +78,26 @@ class Loop:
     ) -> None:
         """`metadata` goes into every checkpoint as it is."""
         self.run, self.engine, self.stream, self.plan, self.probes = run, engine, stream, plan, probes
-        self.schedule, self.store, self.metadata, self.telemetry = schedule, store, metadata, telemetry
+        self.schedule, self.metadata, self.telemetry = schedule, metadata, telemetry
+        self.spikes = spikes
         self.link, self.ranks, self.storage = link, ranks, Storage(run.run_directory)
         self.step, self.samples, self.quarantined = progress.step, progress.samples, progress.quarantined
+        self.saver = Saver(store, ranks)
         self.faults, self.audit = faults, audit
         self.ledger = Ledger(ranks, self.storage, progress)
         self.stopping = False
+        self._stop_requested = False
         self._probed_step = progress.step if progress.step else None
 
     def train(self) -> None:
         """Collective. Raises TrainingError, on all ranks, for failures that a restart does not remove."""
+        with self.saver:
+            self._train()
+
+    def _train(self) -> None:
         if self.probes and self._probed_step is None:
             self.telemetry.probes(self.step, self._probe())
-        while self.ledger.epoch < self.run.last_epoch and not self._is_stop_due(requested=False):
+        while self.ledger.epoch < self.run.last_epoch and not self._is_stop_due():
             with closing(self._epoch()) as batches:
                 for batch in batches:
                     with self.telemetry.timed("step"):
@@ -98,9 +106,9 @@ class Loop:
                         self.faults.at("mark", self.step)
                     if values is not None:
                         self._log(values, batch.num_real)
-                        if self._checkpoint(requested=batch.stop_requested):
+                        if self._checkpoint():
                             return
-            self.ledger.close_epoch()
+            self.ledger.close_epoch(members=self.stream.samples_per_epoch)
             self._save()
         if self.probes and not self.stopping and self._probed_step != self.step:
             self.telemetry.probes(self.step, self._probe())
@@ -130,8 +138,7 @@ class Loop:
                     group = list(next(own, ()))
                     real = sum(int(batch.real_B.sum()) for batch in group)
                     rejected = sum(batch.num_rejected for batch in group)
-                    facts = np.array([len(group), real, rejected, self.link.stop_requested], np.int64)
-                    blocks, num_real, num_rejected, stop = self.ranks.sum(facts).tolist()
+                    blocks, num_real, num_rejected = self.ranks.sum(np.array([len(group), real, rejected])).tolist()
                 if not blocks:
                     return
                 template = group[0] if group else template
@@ -139,7 +146,7 @@ class Loop:
                     raise RuntimeError("the stream gave this worker nothing while it gave others a micro-batch")
                 # Lost blocks leave the last groups uneven, but every rank takes part in every collective.
                 group += [template.blank()] * (self.plan.accumulation - len(group))
-                yield GlobalBatch(group, num_real, num_rejected, stop > 0)
+                yield GlobalBatch(group, num_real, num_rejected)
 
     def _update(self, batch: GlobalBatch) -> Row:
         """One optimizer step over a global batch. Raises NonFinite with the parameters untouched."""
@@ -158,10 +165,16 @@ class Loop:
             losses[-1] = {name: value.detach() for name, value in losses[-1].items()}
         names = sorted(losses[0])
         own = torch.stack([torch.stack([loss[name].double() for name in names]) for loss in losses]).cpu().numpy()
-        means = self.ranks.sum(own.mean(axis=0)) / self.ranks.size
+        # With the losses travels whether to stop after this step: asked for at its start, answered by now.
+        *total, stop = self.ranks.sum(np.append(own.mean(axis=0), self.link.stop_requested))
+        means = np.array(total) / self.ranks.size
+        self._stop_requested |= bool(stop)
         if not np.isfinite(means).all() or not self.engine.gradients_finite():
-            self._refuse(batch, [dict(zip(names, row, strict=True)) for row in own.tolist()])
+            self._refuse(self._facts(batch, names, own))
         norm = self.engine.gradient_norm()
+        spike = self.spikes.observe(float(means[names.index("loss")]))
+        if spike is not None and spike.is_reported:
+            self._tell(spike, self._facts(batch, names, own))
         self.engine.step(self.schedule.rate(self.step))
         self.step += 1
         self.faults.at("update", self.step)
@@ -180,29 +193,43 @@ class Loop:
         mean_S = self.ranks.sum(torch.stack(sums).mean(0).cpu().numpy()) / self.ranks.size
         return {"statistics_S": torch.as_tensor(mean_S, device=self.engine.device)}
 
-    def _refuse(self, batch: GlobalBatch, losses: list[dict[str, float]]) -> None:
-        """Collective. Drops the gradients, writes who had what, and raises NonFinite naming the samples."""
+    def _facts(self, batch: GlobalBatch, names: Sequence[str], own: np.ndarray) -> dict[str, Any]:
+        """Collective. Who had what in the step that is being made (see cluster.step_reports)."""
+        rank = self.ranks.rank
+        losses = [dict(zip(names, row, strict=True)) for row in own.tolist()]
+        seeds = [forward_seed(self.run.seed, self.step, rank, index) for index in range(len(losses))]
+        reports = self.ranks.gather(rank_report(rank, batch.real_ids, seeds, losses))
+        return {"step": self.step + 1, "epoch": self.ledger.epoch, "seed": self.run.seed, "ranks": reports}
+
+    def _refuse(self, facts: dict[str, Any]) -> None:
+        """Collective. Drops the gradients and raises NonFinite naming the samples; rank 0 writes the report."""
         self.engine.discard()
-        is_finite = all(math.isfinite(value) for loss in losses for value in loss.values())
-        report = {"rank": self.ranks.rank, "finite": is_finite, "sample_ids": batch.real_ids, "losses": losses}
-        reports = self.ranks.gather(report)
-        name = f"failures/step-{self.step + 1:08d}.json"
-        if self.ranks.is_first:
-            facts = {"step": self.step + 1, "epoch": self.ledger.epoch, "seed": self.run.seed, "ranks": reports}
-            self.storage.write(name, json.dumps(facts, indent=1).encode())
+        place = write_refused(self.storage, facts) if self.ranks.is_first else None
         # A gradient is reduced over the ranks before anyone sees it: with finite losses any of them may be the cause.
-        concerned = [r for r in reports if not r["finite"]] or reports
-        what = "loss" if not all(r["finite"] for r in reports) else "gradient"
-        lines = "".join(f"\nrank {r['rank']}: sample ids {r['sample_ids']}, losses {r['losses']}" for r in concerned)
-        raise NonFinite(
-            f"the {what} of step {self.step + 1} (epoch {self.ledger.epoch}) is not finite; no update was made. "
-            f"Details in {self.storage.full(name)}{lines}"
+        concerned = [r for r in facts["ranks"] if r["non_finite"]]
+        what = "loss" if concerned else "gradient"
+        lines = "".join(
+            f"\nrank {r['rank']}: sample ids {r['sample_ids']}, losses {r['losses']} {r['non_finite'] or ''}"
+            for r in concerned or facts["ranks"]
         )
+        raise NonFinite(
+            f"the {what} of step {facts['step']} (epoch {facts['epoch']}) is not finite; no update was made. "
+            f"Details in {self.ranks.broadcast(place) or 'no file, for it could not be written'}{lines}"
+        )
+
+    def _tell(self, spike: Spike, facts: dict[str, Any]) -> None:
+        """Rank 0 writes the report of a spike and says so."""
+        if self.ranks.is_first:
+            place = write_spike(self.storage, spike, facts)
+            self.link.publish(
+                f"the loss of step {facts['step']} jumped to {spike.loss:.4g}, from a mean of {spike.mean:.4g} with a "
+                f"deviation of {spike.deviation:.2g}; {place or 'the report could not be written'}"
+            )
 
     def _mark(self, batch: GlobalBatch) -> None:
         for micro_batch in batch.micro_batches:
             self.ledger.mark(micro_batch.sample_id_B, micro_batch.rejected_B, step=self.step)
-        self.ledger.rejected += batch.num_rejected
+        self.ledger.count(trained=batch.num_real, rejected=batch.num_rejected)
         self.quarantined += batch.num_rejected
         self.samples += batch.num_real
         if self.audit is not None:
@@ -217,6 +244,7 @@ class Loop:
             "samples": self.samples,
             "learning_rate": self.schedule.rate(self.step - 1),
             "data/quarantined": self.quarantined,
+            "data/loss_spikes": self.spikes.spikes,
         }
         probes = self._probe() if self.probes and is_due else None
         self.telemetry.step(self.step, values, num_samples=num_samples, state=state, probes=probes)
@@ -231,14 +259,14 @@ class Loop:
             self.engine.task.train()
         return row
 
-    def _is_stop_due(self, *, requested: bool) -> bool:
+    def _is_stop_due(self) -> bool:
         limit = self.run.stop_at_step
-        self.stopping |= requested or (limit is not None and self.step >= limit)
+        self.stopping |= self._stop_requested or (limit is not None and self.step >= limit)
         return self.stopping
 
-    def _checkpoint(self, *, requested: bool) -> bool:
+    def _checkpoint(self) -> bool:
         """Collective. Saves if it is time to; whether to stop here, inside of the epoch."""
-        stop = self._is_stop_due(requested=requested)
+        stop = self._is_stop_due()
         if not stop and self.step % self.run.checkpoint.every_steps:
             return False
         self.ledger.reduce()
@@ -248,7 +276,7 @@ class Loop:
         return stop
 
     def _save(self) -> None:
-        """Collective."""
+        """Collective, after `ledger.reduce`."""
         progress = Progress(
             step=self.step,
             epoch=self.ledger.epoch,
@@ -259,7 +287,7 @@ class Loop:
         )
         with self.telemetry.timed("checkpoint"):
             self.telemetry.flush()
-            self.store.save(self.engine, progress, dict(self.metadata))
+            self.saver.begin(self.engine, progress, {**self.metadata, "spikes": self.spikes.state()})
 
 
 def forward_seed(seed: int, step: int, rank: int, micro_step: int) -> int:

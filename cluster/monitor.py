@@ -1,53 +1,57 @@
 """What the driver knows of its workers: an actor beside the driver that outlives every worker group.
 
-Workers tell it the step they begin, their errors and the rows of metrics; the driver shows the rows and asks for a
-stop. It also decides, when a group starts, whether starting again makes sense (`failures.verdict`).
+Workers tell it the step they begin, their errors and the rows of metrics; the driver shows the rows, asks for a stop
+and judges from what it saw whether starting the group again makes sense (`failures.verdict`).
 """
 
 from __future__ import annotations
 
 import logging
+import traceback
 from collections import deque
 from typing import Any
 
-from cluster.failures import Attempt, verdict
+from cluster.failures import Attempt
+from pipelines.redaction import RedactingFormatter
 
 News = dict[str, float] | str
 """A row of metrics, or a line to show."""
 
+_TRACEBACK_CALLS, _TRACEBACK_LINES = 3, 16  # of a warning; the whole is long when errors follow from errors
 _NEWS_KEPT = 1000  # the driver asks twice a second
+_ANSWERS_AWAITED = 100
 
 
 class RunMonitor:
     """State of one driver's run. A plain class, to be tested without Ray; `start_monitor` makes the actor."""
 
     def __init__(self) -> None:
-        self.attempts: list[Attempt] = []
+        self._attempt = Attempt(resumed_step=0)
         self._news: deque[tuple[int, News]] = deque(maxlen=_NEWS_KEPT)
         self._published = 0
         self._stop = False
 
-    def starting(self, resumed_step: int) -> str | None:
-        """A worker group starts; the answer is why it must not, or None."""
-        reason = verdict(self.attempts)
-        self.attempts.append(Attempt(resumed_step))
-        return reason
+    def starting(self, resumed_step: int) -> None:
+        """A worker group is about to start. A drain concerned the one before; a request to stop holds."""
+        self._attempt = Attempt(resumed_step)
+
+    def joined(self, rank: int, node: str) -> None:
+        """A rank runs on a node."""
+        self._attempt.nodes[rank] = node
 
     def begin(self, rank: int, step: int, sample_ids: list[int]) -> bool:
         """A rank begins an optimizer step; the answer is whether to stop after it."""
-        if self.attempts:
-            self.attempts[-1].reached[rank] = step
-            self.attempts[-1].sample_ids[rank] = sample_ids
-        return self._stop
+        self._attempt.reached[rank] = step
+        self._attempt.sample_ids[rank] = sample_ids
+        return self._stop or self._attempt.was_drained
 
     def failed(self, rank: int, text: str, *, is_fatal: bool) -> None:
-        if not self.attempts:
-            self.attempts.append(Attempt(resumed_step=0))
-        self.attempts[-1].errors[rank] = text
-        self.attempts[-1].is_fatal |= is_fatal
+        self._attempt.errors[rank] = text
+        self._attempt.is_fatal |= is_fatal
 
-    def last_failure(self) -> str:
-        return self.attempts[-1].describe() if self.attempts else "before any of them could start"
+    def attempt(self) -> Attempt:
+        """The newest."""
+        return self._attempt
 
     def publish(self, news: News) -> None:
         self._published += 1
@@ -58,7 +62,12 @@ class RunMonitor:
         return self._published, [news for index, news in self._news if index > number]
 
     def request_stop(self) -> None:
+        """For good."""
         self._stop = True
+
+    def drained(self) -> None:
+        """A node of this group is about to go away: its workers are to stop."""
+        self._attempt.was_drained = True
 
 
 def start_monitor() -> Any:
@@ -71,34 +80,36 @@ def start_monitor() -> Any:
 
 
 class WorkerLink:
-    """One rank's line to the monitor. Nothing here waits for an answer, except when a group starts or fails."""
+    """One rank's line to the monitor. Nothing here waits for an answer, except when a rank joins or fails."""
 
     def __init__(self, monitor: Any, rank: int) -> None:
-        self._monitor, self.rank = monitor, rank
-        self._pending: Any = None
-        self._stop = False
-
-    def begin(self, step: int, sample_ids: list[int]) -> None:
         import ray
 
-        if self._pending is not None and ray.wait([self._pending], timeout=0)[0]:
-            self._stop |= ray.get(self._pending)
-            self._pending = None
-        answer = self._monitor.begin.remote(self.rank, step, sample_ids)
-        self._pending = answer if self._pending is None else self._pending
+        self._monitor, self.rank = monitor, rank
+        self._pending: list[Any] = []
+        self._stop = False
+        ray.get(monitor.joined.remote(rank, ray.get_runtime_context().get_node_id()))
+
+    def begin(self, step: int, sample_ids: list[int]) -> None:
+        self._collect()
+        self._pending.append(self._monitor.begin.remote(self.rank, step, sample_ids))
 
     @property
     def stop_requested(self) -> bool:
         """As of the answers that have arrived."""
+        self._collect()
         return self._stop
+
+    def _collect(self) -> None:
+        import ray
+
+        if self._pending:
+            arrived, late = ray.wait(self._pending, num_returns=len(self._pending), timeout=0)
+            self._stop |= any(ray.get(arrived))
+            self._pending = late[-_ANSWERS_AWAITED:]
 
     def publish(self, news: News) -> None:
         self._monitor.publish.remote(news)
-
-    def starting(self, resumed_step: int) -> str | None:
-        import ray
-
-        return ray.get(self._monitor.starting.remote(resumed_step))
 
     def failed(self, text: str, *, is_fatal: bool) -> None:
         import ray
@@ -107,11 +118,18 @@ class WorkerLink:
 
 
 class LinkHandler(logging.Handler):
-    """Sends log records of a worker to the driver's console."""
+    """Sends log records of a worker to the driver's console, with the end of their tracebacks and without secrets."""
 
     def __init__(self, link: WorkerLink, level: int) -> None:
         super().__init__(level)
         self._link = link
+        self.setFormatter(_ShortFormatter(f"rank {link.rank} %(levelname)s %(name)s: %(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._link.publish(f"rank {self._link.rank} {record.levelname} {record.name}: {record.getMessage()}")
+        self._link.publish(self.format(record))
+
+
+class _ShortFormatter(RedactingFormatter):
+    def formatException(self, ei: Any) -> str:
+        lines = "".join(traceback.format_exception(*ei, limit=-_TRACEBACK_CALLS)).splitlines()
+        return "\n".join(lines[-_TRACEBACK_LINES:])

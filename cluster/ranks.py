@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 import torch.distributed as dist
 
+T = TypeVar("T")
+
 
 class Ranks:
     """This worker among the others. Every method is collective: all ranks call it, in the same order."""
 
-    def __init__(self) -> None:
-        """Needs the process group that Ray Train has made; collective too."""
+    def __init__(self, timeout: timedelta | None = None) -> None:
+        """Needs the process group that Ray Train has made; collective too.
+
+        A method raises RuntimeError when the other ranks keep it waiting for longer than `timeout` (None: as long as
+        torch lets gloo wait), and from then on: their connections are closed.
+        """
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
-        self._group = dist.new_group(backend="gloo")
+        self._group = dist.new_group(backend="gloo", timeout=timeout)
 
     @property
     def is_first(self) -> bool:
@@ -38,6 +46,19 @@ class Ranks:
         box = [value]
         dist.broadcast_object_list(box, src=0, group=self._group)
         return box[0]
+
+    def ask_first(self, question: Callable[[], T]) -> T:
+        """What rank 0 answers; an error that it meets is raised on all ranks."""
+        answer: Any = None
+        if self.is_first:
+            try:
+                answer = question()
+            except Exception as error:
+                answer = error.with_traceback(None)
+        answer = self.broadcast(answer)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     def gather(self, value: Any) -> list[Any]:
         """What each rank passed, by rank."""

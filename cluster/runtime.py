@@ -25,6 +25,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from pipelines.redaction import RedactingFormatter, redact
 from pipelines.storage import Storage
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,11 @@ ROOMS = ("cluster", "pipelines", "models", "jobs")
 REPOSITORY = Path(__file__).resolve().parents[1]
 _JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # the name says env var; it is also the name of the variable
 
+STOPPED = 75
+"""Exit status of a job that was asked to stop and has more to do: "try again later" (EX_TEMPFAIL of sysexits.h)."""
+
 _stop_requests: list[threading.Event] = []
+_was_asked_to_stop = threading.Event()
 
 
 @contextlib.contextmanager
@@ -107,6 +112,24 @@ def stop_requests() -> Iterator[threading.Event]:
         _stop_requests.remove(event)
 
 
+def ask_to_stop(why: str) -> bool:
+    """Sets the events of all blocks of `stop_requests` that there are; False where none waits for it."""
+    waiting = [event for event in _stop_requests if not event.is_set()]
+    if waiting:
+        logger.warning("%s: stopping where it can be gone on with; a second SIGTERM ends the run at once", why)
+        _was_asked_to_stop.set()
+    for event in waiting:
+        event.set()
+    return bool(waiting)
+
+
+def end_job(result: dict[str, Any], run_directory: Storage | None = None) -> None:
+    """`print_result`, and the end of the process with status STOPPED where it was asked to stop and is not finished."""
+    print_result(result, run_directory)
+    if _was_asked_to_stop.is_set() and not result["is_finished"]:
+        sys.exit(STOPPED)
+
+
 def print_result(result: dict[str, Any], run_directory: Storage | None = None) -> None:
     """The last line on stdout: one JSON object. Call it after the session, for workers' prints may arrive until Ray is
     shut down. With a run directory it is also written there as result.json."""
@@ -122,22 +145,26 @@ def record_result(result: dict[str, Any], run_directory: Storage) -> None:
 
 
 def result_line(result: dict[str, Any]) -> str:
-    """One JSON object, numbers that are not finite as null."""
-    return json.dumps(_finite(result), allow_nan=False)
+    """One JSON object, numbers that are not finite as null and texts without secrets."""
+    return json.dumps(_presentable(result), allow_nan=False)
 
 
 def log_to_stderr() -> None:
     """What our rooms say from INFO on, and of the libraries only warnings."""
-    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(handlers=[handler])
     for room in ROOMS:
         logging.getLogger(room).setLevel(logging.INFO)
 
 
-def _finite(value: Any) -> Any:
+def _presentable(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: _presentable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
+        return [_presentable(item) for item in value]
+    if isinstance(value, str):
+        return redact(value)
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -185,9 +212,5 @@ def _handle_sigterm() -> Any:
 
 
 def _on_sigterm(signum: int, frame: FrameType | None) -> None:
-    waiting = [event for event in _stop_requests if not event.is_set()]
-    if not waiting:
+    if not ask_to_stop("SIGTERM"):
         raise SystemExit(128 + signum)
-    logger.warning("SIGTERM: stopping where it can be gone on with; a second SIGTERM ends the run at once")
-    for event in waiting:
-        event.set()

@@ -2,8 +2,9 @@
 
 A row is written every `every` steps, and at each step with probe values: means over the steps since the last row, named
 with slashes. Names: step, epoch, loss/total and loss/<part>, learning_rate, gradient_norm, samples, clips_per_second,
-data/wait_share (of the time in steps), data/quarantined, time/step, time/data, time/checkpoint, time/probe, time/eta
-(seconds; per step, but checkpoint, probe and eta in total), and <probe>/<value>.
+data/wait_share (of the time in steps), data/quarantined, data/loss_spikes (both since the run began), time/step,
+time/data, time/checkpoint, time/probe, time/eta (seconds; per step, but checkpoint, probe and eta in total), and
+<probe>/<value>.
 """
 
 from __future__ import annotations
@@ -43,9 +44,11 @@ class Telemetry:
         every: int,
         total_steps: int,
         clock: Callable[[], float] = time.monotonic,
+        on_section: Callable[[], None] | None = None,
     ) -> None:
-        """Sinks as (name, maker): one that cannot be made is left out with the same warning as one that fails."""
-        self._every, self._total_steps, self._clock = every, total_steps, clock
+        """Sinks as (name, maker): one that cannot be made is left out with the same warning as one that fails.
+        `on_section` is called when something else begins to be timed."""
+        self._every, self._total_steps, self._clock, self._on_section = every, total_steps, clock, on_section
         self._sinks: dict[str, Sink] = {}
         for name, make in sinks:
             with self._guard(name):
@@ -62,6 +65,8 @@ class Telemetry:
     @contextlib.contextmanager
     def timed(self, part: str) -> Iterator[None]:
         """Books the time inside the block to "data", "step", "checkpoint" or "probe"."""
+        if self._on_section is not None:
+            self._on_section()
         start = self._clock()
         try:
             yield

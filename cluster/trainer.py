@@ -1,28 +1,26 @@
-"""`fit`: a TrainingRun goes to Ray Train workers, and survives the death of any of them.
+"""`fit`: a TrainingRun goes to a group of workers, which is started again whenever some of them die.
 
 <run directory>/run.json            name, resolved config, batch plan, schedule, versions
                 checkpoints/        see cluster.checkpoint; the scan for COMMIT.json is the only truth on resuming
                 metrics.jsonl       see cluster.telemetry
                 quarantine.jsonl    rejected samples, see cluster.ledger
                 epochs/             which samples each finished epoch consumed, see cluster.ledger
-                failures/           what a refused step was made of, see cluster.loop
+                attempts.json       lives of the worker group, see cluster.attempts
+                failures/           refused steps and those whose loss jumped, see cluster.step_reports; where hung
+                                    workers stood, see cluster.watchdog
                 faults/ audit/      planned faults that have happened, ids used by step: where they are asked for
                 tensorboard/ wandb/ event files, offline runs
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
-import signal
-import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from cluster import attempts
 from cluster.commit import DIRECTORY, Commit, newest
 from cluster.config import (
     CheckpointConfig,
@@ -32,36 +30,16 @@ from cluster.config import (
     TelemetryConfig,
     WorkersConfig,
 )
-from cluster.failures import TrainingError, WorkersFailed
+from cluster.failures import TrainingError, WorkersFailed, verdict
 from cluster.fault_config import DRIVER, FaultPlan
 from cluster.faults import DIRECTORY as FAULTS
 from cluster.faults import Faults, unfired
 from cluster.preflight import Capacity, Demand, check, cluster_capacity
 from cluster.protocols import BatchPlan, Reference
+from cluster.spikes import SpikeConfig
 from pipelines.storage import Storage
 
 logger = logging.getLogger(__name__)
-
-# Said explicitly because a default can change, or does not suit; what the user has set stays.
-RAY_TRAIN_SETTINGS = {
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean the same in workers and driver
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1.0",  # a dead or finished group is noticed within this time
-    "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "600",
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",  # imports of torch and deepspeed from a cold disk take a minute
-    "RAY_TRAIN_COLLECTIVE_TIMEOUT_S": "1800",  # unset, Ray Train's own barriers wait for ever
-}
-RAY_TRAIN_GPU_SETTINGS = {"RAY_TRAIN_ENABLE_NCCL_HANG_DETECTOR": "1"}
-# Read by a process when it starts. Measured on 2 cores, a step of the nano recipe beside one busy process: 7.1 s as it
-# comes, 1.6 s when OpenMP's threads sleep instead of spinning, 1.1 s when freed memory is kept, in large pages.
-CPU_WORKER_VARIABLES = {
-    "OMP_WAIT_POLICY": "passive",
-    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296"
-    ":glibc.malloc.trim_threshold=17179869184",
-}
-COLLECTIVE_TIMEOUT_SECONDS = 1800
-"""Of the process group: longer than a checkpoint takes, for the other ranks wait for the slowest writer."""
-MAX_STARTS = 30
-"""Attempts to get the workers started, each as long as the start timeout: an hour for an autoscaler to find nodes."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +61,7 @@ class TrainingRun:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
     quarantine: QuarantineBudget = field(default_factory=QuarantineBudget)
+    spikes: SpikeConfig = field(default_factory=SpikeConfig)
     seed: int = 0
     config_json: str = "{}"
     """The job's resolved config, a JSON object kept in the run directory and in every checkpoint."""
@@ -94,6 +73,8 @@ class TrainingRun:
     """Checkpoint, or run directory, whose weights a new run starts from; nothing else is taken over."""
     stop_at_step: int | None = None
     """Commit and stop after this step; the same run without it goes on from there."""
+    retry_refused: bool = False
+    """Go on where a step after the checkpoint was refused before (a loss or gradient that was not finite)."""
     faults: FaultPlan = field(default_factory=FaultPlan)
 
     def __post_init__(self) -> None:
@@ -138,22 +119,21 @@ def fit(
     global batch cannot be dealt out, TrainingError for failures of ours (see cluster.failures), also when the workers
     died more often than allowed.
     """
-    from cluster.console import shown
+    from cluster.console import printer
     from cluster.monitor import start_monitor
     from cluster.runtime import stop_requests
+    from cluster.watch import watching
 
     run = replace(run, run_directory=Storage(run.run_directory).uri)  # a relative path means another one in a worker
-    commit = newest(Storage(run.run_directory).child(DIRECTORY))
+    commit = _newest(run)
     if commit is not None and commit.epoch >= run.last_epoch:
         logger.info("run %s is finished already, at step %d", run.name, commit.step)
         return _result(run, commit)
-    if commit is not None:
-        logger.info("run %s resumes at step %d, epoch %d (%s)", run.name, commit.step, commit.epoch, commit.name)
     capacity = cluster_capacity()
-    plan = plan_batches(run, capacity)
     resources = worker_resources(run.workers, capacity)
-    check([Demand("training worker", plan.workers, resources["CPU"], resources.get("GPU", 0)), *run.demands], capacity)
-    set_ray_train(os.environ, with_gpus="GPU" in resources)
+    workers = Demand("training worker", plan_batches(run, capacity).workers, resources["CPU"], resources.get("GPU", 0))
+    check([workers, *run.demands], capacity)
+    name = None if is_alone else run.name
     monitor = start_monitor()
     own = Faults(run.faults, DRIVER, Storage(run.run_directory).child(FAULTS))
 
@@ -162,12 +142,40 @@ def fit(
         if watch is not None:
             watch(row)
 
-    with stop_requests() as stop, shown(monitor, stop, among=None if is_alone else run.name, watch=see):
-        _train(run, plan, resources, monitor)
-    commit = newest(Storage(run.run_directory).child(DIRECTORY))
+    with stop_requests() as stop, printer(among=name) as show, watching(monitor, stop, show, rows=see):
+        _keep_training(run, resources, monitor, stop)
+    commit = _newest(run)
     if commit is None:
         raise TrainingError(f"run {run.name} was stopped before its first checkpoint")
     return _result(run, commit)
+
+
+def _keep_training(run: TrainingRun, resources: dict[str, float], monitor: Any, stop: threading.Event) -> None:
+    """Lives of the worker group, one after the other, until one ends as it should. Ray Train is asked for one at a
+    time, for it restarts a group without looking at what was committed, and takes workers that leave a draining node
+    for finished ones."""
+    from cluster.worker_group import train_once
+
+    storage, failed = Storage(run.run_directory), []
+    while True:
+        commit = _newest(run)
+        step = commit.step if commit else 0
+        if reason := verdict(failed, committed_step=step, max_failures=run.workers.max_failures):
+            raise WorkersFailed(reason)
+        if commit is not None:
+            logger.info("run %s resumes at step %d, epoch %d (%s)", run.name, step, commit.epoch, commit.name)
+        plan = plan_batches(run, cluster_capacity())
+        attempt = attempts.begin(storage, resumed_step=step, workers=plan.workers)
+        failure = train_once(run, plan, resources, monitor, attempt=attempt, resumed_step=step)
+        attempts.end(storage, attempt, failure.summary() if failure else "ended")
+        if failure is None or (stop.is_set() and not failure.is_fatal):
+            return
+        failed.append(failure)
+        logger.warning("the workers of run %s %s", run.name, failure.summary())
+
+
+def _newest(run: TrainingRun) -> Commit | None:
+    return newest(Storage(run.run_directory).child(DIRECTORY))
 
 
 def plan_batches(run: TrainingRun, capacity: Capacity) -> BatchPlan:
@@ -195,66 +203,6 @@ def plan_batches(run: TrainingRun, capacity: Capacity) -> BatchPlan:
 def worker_resources(workers: WorkersConfig, capacity: Capacity) -> dict[str, float]:
     """Of one worker: its CPUs, and a GPU where the cluster has any."""
     return {"CPU": workers.cpus_per_worker, **({"GPU": 1} if capacity.gpus else {})}
-
-
-def set_ray_train(environment: MutableMapping[str, str], *, with_gpus: bool) -> None:
-    """Ray Train reads its settings from the driver's environment and passes them on."""
-    for name, value in (RAY_TRAIN_SETTINGS | (RAY_TRAIN_GPU_SETTINGS if with_gpus else {})).items():
-        environment.setdefault(name, value)
-
-
-def _train(run: TrainingRun, plan: BatchPlan, resources: dict[str, float], monitor: Any) -> None:
-    """One Ray Train run. Its name is new each time and its storage temporary: Ray's records are not ours to resume."""
-    import ray
-    from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
-    from ray.train.torch import TorchConfig, TorchTrainer
-    from ray.train.v2.api.config import LoggingConfig
-
-    from cluster.worker import train_worker
-
-    with tempfile.TemporaryDirectory(prefix="ray-train-") as scratch:
-        trainer = TorchTrainer(
-            train_worker,
-            train_loop_config={"run": run, "plan": plan, "monitor": monitor},
-            torch_config=TorchConfig(
-                backend="nccl" if "GPU" in resources else "gloo", timeout_s=COLLECTIVE_TIMEOUT_SECONDS
-            ),
-            scaling_config=ScalingConfig(
-                num_workers=plan.workers, use_gpu="GPU" in resources, resources_per_worker=resources
-            ),
-            run_config=RunConfig(
-                name=f"{run.name}-{time.time_ns():x}",
-                storage_path=scratch,
-                failure_config=FailureConfig(
-                    max_failures=run.workers.max_failures, controller_failure_limit=MAX_STARTS
-                ),
-                logging_config=LoggingConfig(log_level="WARNING"),
-                worker_runtime_env={} if "GPU" in resources else {"env_vars": CPU_WORKER_VARIABLES},
-            ),
-        )
-        try:
-            with _own_interrupts():
-                error = trainer.fit().return_value
-        except TrainingFailedError as failure:
-            reason = ray.get(monitor.last_failure.remote())
-            raise WorkersFailed(
-                f"gave up after {run.workers.max_failures} restarts: the workers failed {reason}"
-            ) from failure
-    if error is not None:
-        raise error
-
-
-@contextlib.contextmanager
-def _own_interrupts() -> Iterator[None]:
-    """Ray Train leaves its handler of SIGINT behind; afterwards it would call for a controller that is gone."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _result(run: TrainingRun, commit: Commit) -> TrainingResult:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import logging
 import math
 import os
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from cluster.failures import DataChanged, TrainingError, WorkersFailed, describe, is_fatal
+from cluster.attempts import check_current
+from cluster.failures import TrainingError, describe, is_fatal
 from cluster.faults import DIRECTORY as FAULTS
 from cluster.faults import Faults
 from cluster.monitor import LinkHandler, WorkerLink
 from cluster.protocols import BatchPlan, Stream
+from cluster.resume import check_resume, versions
 from cluster.runtime import ROOMS
+from cluster.spikes import SpikeWatch
 from cluster.trainer import DIRECTORY, TrainingRun
+from cluster.watchdog import PATIENCE_SECONDS, Watchdog
 from pipelines.storage import Storage
 
 if TYPE_CHECKING:
@@ -26,19 +32,21 @@ if TYPE_CHECKING:
     from cluster.loop import Loop
     from cluster.ranks import Ranks
 
+logger = logging.getLogger(__name__)
+
 
 def train_worker(config: dict[str, Any]) -> TrainingError | None:
     """The train function of Ray Train. Returns the failure of ours that ended the run, None if there was none.
 
-    A TrainingError is raised on all ranks together, so all return and Ray Train does not restart them. Anything else is
-    told to the monitor and raised: the group is restarted, and refused at its start if that makes no sense.
+    A TrainingError is raised on all ranks together, so all return. Anything else is told to the monitor and raised, and
+    the driver decides whether to start the group again.
     """
     import ray.train
 
     link = WorkerLink(config["monitor"], ray.train.get_context().get_world_rank())
     _log_to(link)
     try:
-        _train(config["run"], config["plan"], link)
+        _train(config["run"], config["plan"], link, config["attempt"])
     except TrainingError as error:
         return error
     except Exception as error:
@@ -47,21 +55,36 @@ def train_worker(config: dict[str, Any]) -> TrainingError | None:
     return None
 
 
-def _train(run: TrainingRun, plan: BatchPlan, link: WorkerLink) -> None:
-    device = _prepare_torch(run)
-    from cluster.ranks import Ranks
+def _train(run: TrainingRun, plan: BatchPlan, link: WorkerLink, attempt: str) -> None:
+    storage = Storage(run.run_directory)
+    with closing(Watchdog(storage, link.rank, run.workers.hang_timeout_s)) as watchdog:
+        device = _prepare_torch(run)
+        from cluster.ranks import Ranks
 
-    loop = build_loop(run, plan, link, Ranks(), device)
-    try:
-        loop.train()
-    finally:
-        loop.telemetry.close()
+        guard = partial(check_current, storage, attempt)
+        ranks = Ranks(timedelta(seconds=run.workers.hang_timeout_s + PATIENCE_SECONDS))
+        loop = build_loop(run, plan, link, ranks, device, guard=guard, on_section=watchdog.section)
+        with closing(loop.telemetry):
+            loop.train()
 
 
-def build_loop(run: TrainingRun, plan: BatchPlan, link: WorkerLink, ranks: Ranks, device: torch.device) -> Loop:
+def build_loop(
+    run: TrainingRun,
+    plan: BatchPlan,
+    link: WorkerLink,
+    ranks: Ranks,
+    device: torch.device,
+    *,
+    guard: Callable[[], None] | None = None,
+    on_section: Callable[[], None] | None = None,
+) -> Loop:
     """Collective. The loop of a run, at its newest checkpoint or at its beginning.
 
-    Raises WorkersFailed when the driver refuses the start, DataChanged, CheckpointError.
+    Raises RefusedAhead, DataChanged, CheckpointError.
+
+    Args:
+        guard: called on rank 0 before a checkpoint is committed; what it raises prevents that.
+        on_section: called when the loop turns to something else: a wait for data, a step, a save, a probe.
     """
     import torch
 
@@ -73,18 +96,12 @@ def build_loop(run: TrainingRun, plan: BatchPlan, link: WorkerLink, ranks: Ranks
 
     storage = Storage(run.run_directory)
     faults = Faults(run.faults, ranks.rank, storage.child(FAULTS))
-    store = CheckpointStore(faults.storage(storage.child(DIRECTORY)), run.checkpoint)
-    commit = ranks.broadcast(store.newest() if ranks.is_first else None)
-    refusal = ranks.broadcast(link.starting(commit.step if commit else 0) if ranks.is_first else None)
-    if refusal is not None:
-        raise WorkersFailed(refusal)
-
+    store = CheckpointStore(faults.storage(storage.child(DIRECTORY)), run.checkpoint, guard=guard)
+    commit = ranks.ask_first(store.newest)
     stream: Stream = run.stream.build()
-    if commit is not None and commit.metadata["stream"] != stream.fingerprint:
-        raise DataChanged(
-            f"{run.run_directory} was trained on data with fingerprint {commit.metadata['stream']}, the stream now has "
-            f"{stream.fingerprint}; give the data back, or start a new run (init_from takes over the weights)"
-        )
+    for line in ranks.ask_first(partial(check_resume, run, commit, stream.fingerprint, plan)):
+        if ranks.is_first:
+            logger.warning("%s", line)
     torch.manual_seed(run.seed)
     task = run.task.build()
     if run.init_from is not None and commit is None:
@@ -93,11 +110,14 @@ def build_loop(run: TrainingRun, plan: BatchPlan, link: WorkerLink, ranks: Ranks
     engine = Engine(task, run.optimizer, run.engine, plan, device)
     faults.at("setup", commit.step if commit else 0)
     progress = store.restore(engine, commit) if commit else Progress.start(stream.num_samples)
+    # What an older checkpoint said of the losses, when the newest was damaged, is not at hand: they are learned anew.
+    spikes = commit.metadata.get("spikes") if commit and commit.step == progress.step else None
     schedule = resolve(run.optimizer, math.ceil(stream.samples_per_epoch / plan.global_batch))
     metadata = {
         "run": run.name,
         "seed": run.seed,
         "stream": stream.fingerprint,
+        "versions": versions(),
         "data": json.loads(run.data_json),
         "config": json.loads(run.config_json),
     }
@@ -112,9 +132,12 @@ def build_loop(run: TrainingRun, plan: BatchPlan, link: WorkerLink, ranks: Ranks
         plan=plan,
         probes=[(name, reference.build()) for name, reference in run.probes],
         schedule=schedule,
+        spikes=SpikeWatch(run.spikes, spikes),
         store=store,
         metadata=metadata,
-        telemetry=_telemetry(run, storage, schedule.stop_step, progress.step, link if ranks.is_first else None),
+        telemetry=_telemetry(
+            run, storage, schedule.stop_step, progress.step, link if ranks.is_first else None, on_section
+        ),
         link=link,
         ranks=ranks,
         faults=faults,
@@ -134,24 +157,30 @@ def _prepare_torch(run: TrainingRun) -> Any:
     """Threads, kernels and the device of this worker."""
     import ray.train
     import ray.train.torch
-    import torch
 
     device = ray.train.torch.get_device()
     if device.type == "cpu":
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # read when deepspeed is imported
-    workers_here = ray.train.get_context().get_local_world_size()
-    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // workers_here))
-    if run.workers.deterministic:
+    set_kernels(ray.train.get_context().get_local_world_size(), deterministic=run.workers.deterministic)
+    return device
+
+
+def set_kernels(workers_here: int, *, deterministic: bool) -> None:
+    """Threads and algorithms of torch in one of the workers of this machine."""
+    import torch
+
+    threads = max(1, len(os.sched_getaffinity(0)) // workers_here)
+    if deterministic:
+        threads = 1  # in what parts a CPU adds up depends on their number, which must not depend on the machine
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
         torch.use_deterministic_algorithms(True)
-    return device
+    torch.set_num_threads(threads)
 
 
 def _introduce(description: dict[str, Any], storage: Storage, ranks: Any) -> None:
     """Collective. Writes run.json; raises TrainingError when a worker does not see the run directory of rank 0."""
     if ranks.is_first:
-        versions = {name: importlib.metadata.version(name) for name in ("torch", "ray", "deepspeed", "numpy")}
-        storage.write("run.json", json.dumps(description | {"versions": versions}, indent=1).encode())
+        storage.write("run.json", json.dumps(description, indent=1).encode())
     ranks.gather(None)  # nobody looks before it is written
     blind = [rank for rank, sees in enumerate(ranks.gather(storage.exists("run.json"))) if not sees]
     if blind:
@@ -161,7 +190,14 @@ def _introduce(description: dict[str, Any], storage: Storage, ranks: Any) -> Non
         )
 
 
-def _telemetry(run: TrainingRun, storage: Storage, total_steps: int, step: int, link: WorkerLink | None) -> Any:
+def _telemetry(
+    run: TrainingRun,
+    storage: Storage,
+    total_steps: int,
+    step: int,
+    link: WorkerLink | None,
+    on_section: Callable[[], None] | None,
+) -> Any:
     """With sinks on rank 0, which has the link, and without on the others."""
     from cluster.sinks import Driver, JsonLines, TensorBoard, WeightsAndBiases
     from cluster.telemetry import Telemetry
@@ -187,4 +223,4 @@ def _telemetry(run: TrainingRun, storage: Storage, total_steps: int, step: int, 
                 with_pictures=config.upload_pictures,
             )
             sinks.append(("Weights & Biases", wandb))
-    return Telemetry(sinks, every=run.telemetry.log_every_steps, total_steps=total_steps)
+    return Telemetry(sinks, every=run.telemetry.log_every_steps, total_steps=total_steps, on_section=on_section)

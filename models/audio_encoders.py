@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -162,7 +163,7 @@ def load_speech_encoder(folder: Path, architecture: Architecture, layer: int | N
             dtype=torch.float32,
             output_loading_info=True,
         )
-    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+    except (OSError, RuntimeError, ValueError, SafetensorError, UnpicklingError) as error:
         raise WeightsError(f"{folder} cannot be loaded as {architecture}: {error}") from error
     # Only training needs the vector that stands for masked time steps.
     missing = sorted(set(loading["missing_keys"]) - {"masked_spec_embed"})

@@ -59,7 +59,7 @@ def take_baselines(unit: list[dict[str, Any]], place: Storage) -> list[tuple[int
     """The neutral faces of some groups of videos, a unit of Plan.baseline_units: group, values and number of frames of
     every group that has a face without the scores of its source."""
     # The next group often begins in the part where the one before it ends.
-    read_part = lru_cache(maxsize=1)(lambda part: list(read_file(place.read(part_name(part)))))
+    read_part = lru_cache(maxsize=1)(lambda part: list(_read_part(place, part)))
     answers = []
     for group in unit:
         firsts = (read_part(part)[row].tracks[:1] for part, rows in group["rows"] for row in rows)
@@ -80,10 +80,15 @@ def score_shard(unit: dict[str, Any], place: Storage) -> dict[str, Any]:
 
     def videos() -> Iterator[VideoFaces]:
         for part, groups in unit["parts"]:
-            for video, group in zip(read_file(place.read(part_name(part))), groups, strict=True):
+            for video, group in zip(_read_part(place, part), groups, strict=True):
                 yield video._replace(tracks=[_scored(track, baselines.get(group)) for track in video.tracks])
 
     return write_shard(place, unit["shard"], videos())
+
+
+def _read_part(place: Storage, part: int) -> Iterator[VideoFaces]:
+    name = part_name(part)
+    return read_file(place.read(name), name=place.full(name))
 
 
 def _scored(track: FaceTrack, baseline: Baseline | None) -> FaceTrack:

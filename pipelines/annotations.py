@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 
 from pipelines.catalog import OK, Catalog
 from pipelines.face_tracks import FaceTrack
+from pipelines.parquet import read_table
 from pipelines.storage import ObjectMissing, Storage
 from pipelines.track_file import VideoFaces, digest, footer_bytes, group_range, read_footer, read_group, write_file
 
@@ -76,7 +77,8 @@ class Annotations:
     @cached_property
     def videos(self) -> pa.Table:
         """One row per usable video of the catalog, by uri, in the form of INDEX."""
-        table = pq.read_table(pa.BufferReader(self.place.read(INDEX_FILE))).cast(INDEX).combine_chunks()
+        data = self.place.read(INDEX_FILE)
+        table = read_table(data, name=self.place.full(INDEX_FILE)).cast(INDEX).combine_chunks()
         if _fingerprint(self.catalog_fingerprint, table) != self.fingerprint:
             raise ValueError(f"{self.place.full(INDEX_FILE)} does not match the manifest; annotate again")
         return table
@@ -95,7 +97,7 @@ class Annotations:
         name, footer = _shard_name(row["shard"]), self._footer(row["shard"])
         data = self.place.read_range(name, *group_range(footer, row["row_group"]))
         try:
-            uri, tracks = read_group(footer, row["row_group"], data)
+            uri, tracks = read_group(footer, row["row_group"], data, name=self.place.full(name))
         except (pa.ArrowException, OSError) as error:
             raise ValueError(f"{self.place.full(name)} is damaged: {error}; annotate again") from None
         if uri != video_uri or digest(tracks) != row["digest"]:

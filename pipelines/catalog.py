@@ -27,6 +27,7 @@ from pipelines.catalog_fingerprint import fingerprint as hash_of
 from pipelines.image_cleaning import CleaningConfig
 from pipelines.joined_storage import JoinedStorage
 from pipelines.labels import ATTRIBUTES_TYPE, LABELS_TYPE, EvaluationProtocol, check_labels
+from pipelines.parquet import read_table
 from pipelines.quarantine import Reason
 from pipelines.storage import Storage
 
@@ -161,10 +162,7 @@ def load(uri: str, *, root: str | None = None) -> Catalog:
     """
     storage, name = _locate(uri)
     data = storage.read(name)
-    try:
-        table = pq.read_table(pa.BufferReader(data))
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{uri} is no Parquet file: {error}") from None
+    table = read_table(data, name=uri)
     metadata = _metadata(table, uri)
     if root and metadata["roots"]:
         raise ValueError(f"root={root!r}: catalog {uri} is a union; load its corpora with their roots and unite them")

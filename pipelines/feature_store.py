@@ -126,9 +126,8 @@ class FeatureStore:
     def read(self, video: str) -> FrameFeatures:
         """Raises FeatureStoreError for a video that is not done, and for a table that is not one of this store."""
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
-        table = pq.read_table(self._table(video)).combine_chunks()
+        table = self._table(video).combine_chunks()
         feature = table["feature"].combine_chunks()
         if feature.type != pa.list_(pa.float32(), self.width):
             raise FeatureStoreError(
@@ -144,9 +143,7 @@ class FeatureStore:
     def frames(self, video: str) -> np.ndarray:
         """The frames of a video that have features, int32, ascending. Raises FeatureStoreError for a video that is not
         done."""
-        import pyarrow.parquet as pq
-
-        return pq.read_table(self._table(video), columns=["frame"])["frame"].to_numpy()
+        return self._table(video, columns=("frame",))["frame"].to_numpy()
 
     def num_frames(self, video: str) -> int:
         """How many frames of a video have features, from the end of its table. Raises ObjectMissing."""
@@ -158,13 +155,16 @@ class FeatureStore:
         tail = self.place.read_range(name, max(0, size - _FOOTER_BYTES), size)
         return pq.read_metadata(pa.BufferReader(tail)).num_rows
 
-    def _table(self, video: str) -> pa.BufferReader:
-        import pyarrow as pa
+    def _table(self, video: str, *, columns: tuple[str, ...] | None = None) -> pa.Table:
+        from pipelines.parquet import TableRefused, read_table
 
+        name = _table_name(video)
         try:
-            return pa.BufferReader(self.place.read(_table_name(video)))
+            return read_table(self.place.read(name), name=self.place.full(name), columns=columns)
         except ObjectMissing:
             raise FeatureStoreError(f"the feature store {self.place.uri} has no video {video!r}") from None
+        except TableRefused as error:
+            raise FeatureStoreError(str(error)) from None
 
     def _check(self, video: str, frame_M: np.ndarray, time_M: np.ndarray, feature_MD: np.ndarray) -> None:
         if frame_M.ndim != 1 or time_M.shape != frame_M.shape or feature_MD.shape != (len(frame_M), self.width):

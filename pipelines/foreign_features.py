@@ -110,13 +110,12 @@ def _load(name: str, data: bytes) -> np.ndarray:
 
 
 def _read_parquet(name: str, data: bytes) -> Rows:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    from pipelines import parquet
 
     try:
-        table = pq.read_table(pa.BufferReader(data)).combine_chunks()
-    except pa.ArrowException as error:
-        raise SampleError(Reason.format, f"{name} is no Parquet file: {error}") from None
+        table = parquet.read_table(data, name=name).combine_chunks()
+    except parquet.TableRefused as error:
+        raise SampleError(Reason.format, str(error)) from None
     clock = [column for column in ("frame", "time") if column in table.column_names]
     if len(clock) != 1:
         raise SampleError(Reason.format, f"{name} has the columns {table.column_names}; it needs either frame or time")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 
@@ -12,7 +13,7 @@ _SECRET_WORDS = (
 _SECRET_NAME = re.compile(r"(?:SECRET|PASSWORD|PASSWD|TOKEN|KEY|KEY_ID|CREDENTIALS?)$", re.IGNORECASE)
 _USER_INFO = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^/\s@]+@", re.IGNORECASE)
 _SIGNED_QUERY = re.compile(
-    rf"(\bhttps?://[^\s?\"'<>]+)\?[^\s\"'<>]*(?:{_SECRET_WORDS}|x-amz-|token=|sig=)[^\s\"'<>]*", re.IGNORECASE
+    rf"(\b(?:https?|s3)://[^\s?\"'<>]+)\?[^\s\"'<>]*(?:{_SECRET_WORDS}|x-amz-|token=|sig=)[^\s\"'<>]*", re.IGNORECASE
 )
 _KEY_ID = re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{12,}\b")
 _ASSIGNMENT = re.compile(
@@ -29,3 +30,10 @@ def redact(text: str) -> str:
     text = _SIGNED_QUERY.sub(r"\1?[redacted]", text)
     text = _KEY_ID.sub("[redacted]", text)
     return _ASSIGNMENT.sub(r"\1\2[redacted]", text)
+
+
+class RedactingFormatter(logging.Formatter):
+    """A log line, its traceback included, without secrets."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))

@@ -145,7 +145,7 @@ def _classify_type(error: BaseException) -> Kind:
 
 
 def _translate(error: Exception, kind: Kind, what: str) -> StorageError:
-    detail = redact(str(error) or type(error).__name__)
+    detail, what = redact(str(error) or type(error).__name__), redact(what)
     if kind is Kind.MISSING:
         return ObjectMissing(f"cannot {what}: there is no such object ({detail})")
     if kind in (Kind.DENIED, Kind.EXPIRED):

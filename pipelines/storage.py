@@ -177,6 +177,15 @@ class Storage:
             return self._list_local(folder, start, frozenset())
         return self._list_s3(start)
 
+    def free_bytes(self) -> int | None:
+        """What can still be written below this root; None where the store has no such limit."""
+        if not self.is_local:
+            return None
+        folder = Path(self.uri)
+        while not folder.exists():
+            folder = folder.parent
+        return self._retrying("look up", self.uri, lambda: shutil.disk_usage(folder).free)
+
     def remove(self, name: str) -> None:
         """Removes one object; one that is gone already is no error."""
         path = self.full(name)
@@ -282,6 +291,8 @@ def _parse_root(uri: str) -> tuple[str, bool]:
     bucket, _, prefix = rest.strip("/").partition("/")
     if "@" in bucket or ":" in bucket:
         raise ValueError("an s3 address must not carry credentials; put them into AWS_* variables or a profile file")
+    if "?" in uri:
+        raise ValueError("an s3 address must not carry a query, such as a signature; give s3://bucket/prefix")
     if not bucket:
         raise ValueError(f"address {uri!r} names no bucket; give s3://bucket/prefix")
     return f"s3://{bucket}/{check_name(prefix)}" if prefix else f"s3://{bucket}", False

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from pipelines.catalog import OK
 from pipelines.face_tracks import FaceTrack
+from pipelines.parquet import open_table
 
 NO_FACE = "no_face"
 """Status of a video that was read from end to end and shows no face."""
@@ -87,9 +88,9 @@ def write_file(videos: Iterable[VideoFaces]) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def read_file(data: bytes) -> Iterator[VideoFaces]:
-    """The videos of a whole file, one after the other."""
-    file = pq.ParquetFile(pa.BufferReader(data))
+def read_file(data: bytes, *, name: str) -> Iterator[VideoFaces]:
+    """The videos of a whole file, one after the other. Raises TableRefused (pipelines.parquet), naming the file."""
+    file = open_table(pa.BufferReader(data), name=name)
     group = 0
     for uri, status, detail in json.loads(file.metadata.metadata[_METADATA_KEY]):
         tracks = []
@@ -116,10 +117,11 @@ def group_range(footer: pq.FileMetaData, group: int) -> tuple[int, int]:
     return columns[0].data_page_offset, columns[-1].data_page_offset + columns[-1].total_compressed_size
 
 
-def read_group(footer: pq.FileMetaData, group: int, data: bytes) -> tuple[str, list[FaceTrack]]:
-    """The uri and the tracks of the video whose row group has the bytes `data`."""
+def read_group(footer: pq.FileMetaData, group: int, data: bytes, *, name: str) -> tuple[str, list[FaceTrack]]:
+    """The uri and the tracks of the video whose row group has the bytes `data`. Raises TableRefused
+    (pipelines.parquet), naming the file."""
     start, _ = group_range(footer, group)
-    with pq.ParquetFile(pa.PythonFile(_Window(data, start), mode="r"), metadata=footer) as file:
+    with open_table(pa.PythonFile(_Window(data, start), mode="r"), name=name, footer=footer) as file:
         table = file.read_row_group(group)
     return table["uri"][0].as_py(), _from_rows(table)
 

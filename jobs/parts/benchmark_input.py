@@ -64,13 +64,14 @@ def measure(videos: tuple[Path, ...], *, samples: int, batches: int, micro_batch
 
 
 def figures(rates: dict[str, float], streams: dict[str, dict[str, float]]) -> dict[str, float]:
-    """Rates and ratios to the reference reader."""
+    """Rates and ratios to the reference reader, and what Ray adds to a clip as a share of that reader's time."""
     reference = REFERENCE_SHARE * rates["raw_decord"]
     result = {"reference": reference} | rates
     result |= {f"{name}_ratio": rate / reference for name, rate in rates.items()}
     for name, stream in streams.items():
         result |= {f"stream_{name}_{key}": value for key, value in stream.items()}
         result[f"stream_{name}_ratio"] = stream["clips_per_cpu_second"] / reference
+        result[f"stream_{name}_ray_share"] = 1e-3 * stream["ray_ms_per_clip"] * reference
     return {name: round(value, 3) for name, value in result.items()}
 
 
@@ -88,9 +89,29 @@ def _print_table(result: dict[str, Any]) -> None:
                 table.add_row(name.replace("_", " "), f"{result[name]:.1f}", f"{result[f'{name}_ratio']:.2f}")
     for name in (*_DECODERS, "empty"):
         if (rate := result.get(f"stream_{name}_clips_per_cpu_second")) is not None:
-            ray = f"stream {name}: Ray adds {result[f'stream_{name}_ray_ms_per_clip']:.2f} ms"
-            table.add_row(ray, f"{rate:.1f}", f"{result[f'stream_{name}_ratio']:.2f}")
-    Console(stderr=True).print(table)
+            table.add_row(f"stream {name}", f"{rate:.1f}", f"{result[f'stream_{name}_ratio']:.2f}")
+    console = Console(stderr=True)
+    console.print(table)
+    if streams := [name for name in (*_DECODERS, "empty") if f"stream_{name}_ratio" in result]:
+        console.print(_ray_table(result, streams))
+
+
+def _ray_table(result: dict[str, Any], streams: list[str]) -> Any:
+    from rich.table import Table
+
+    table = Table(title="What Ray adds, CPU ms")
+    columns = {
+        "for each clip": "ray_ms_per_further_clip",
+        "a second, reading or not": "ray_ms_per_second",
+        "together, per clip": "ray_ms_per_clip",
+        "of the reference reader's clip": "ray_share",
+    }
+    for heading in ("", *columns):
+        table.add_column(heading, justify="right" if heading else "left")
+    for name in streams:
+        figures_of = [result[f"stream_{name}_{key}"] for key in columns.values()]
+        table.add_row(f"stream {name}", *(f"{value:.2f}" for value in figures_of[:-1]), f"{figures_of[-1]:.1%}")
+    return table
 
 
 def per_sample_rates(clips: list[Path], *, samples: int, passes: int) -> dict[str, float]:

@@ -3,8 +3,9 @@
 Every micro-batch tells how much CPU time its decode process spent reading it; the rest of all that the processes spent
 is Ray's: scheduling, moving blocks, its daemons (and the consumer's loop; what Ray's threads do in a decode process
 while it reads counts as reading). Both come from the same seconds of one run, for rates of a shared
-machine differ by more from minute to minute than what is asked for. The daemons cost the same whether little or much
-is read, so Ray's share of a clip is smallest in the empty stream, where clips are many a second.
+machine differ by more from minute to minute than what is asked for. The daemons and Ray Data's polling cost the same
+whether little or much is read; what they cost is measured while the consumer pauses, and is told apart from what each
+clip costs, for the one is divided by the clips that a machine decodes in a second and the other is not.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from pipelines.stream import batches as read_batches
 from pipelines.video_stream import VideoStreamConfig, eligible_videos
 
 # Not counted: when nothing is left to start, Ray ends decode actors, and their CPU time goes with them.
-_LAST_BATCHES = 16
+_LAST_BATCHES = 48
+_SETTLING_SECONDS, _PAUSE_SECONDS = 5.0, 10.0  # until the stream is full and stands still, and what is measured of it
 
 
 def batches_needed(batches: int) -> int:
@@ -65,8 +67,9 @@ def stream_rate(
     """The stream into one consumer that drops its batches. Ray must be up and private to this process. An
     empty stream is padding but for one row, so nearly all it does is what Ray costs.
 
-    Returns clips_per_cpu_second over all processes, clips_per_second by the clock, first_batch_seconds, and the CPU
-    milliseconds that Ray adds to a clip as ray_ms_per_clip.
+    Returns clips_per_cpu_second over all processes, clips_per_second by the clock, first_batch_seconds, the CPU
+    milliseconds that Ray adds to a clip as ray_ms_per_clip, and what that consists of: ray_ms_per_second while nothing
+    is read, and ray_ms_per_further_clip.
     """
     stream = _timed_stream(catalog, SampleConfig(decoder=decoder), actors)
     consumed = np.full(stream.num_samples, is_empty)
@@ -82,17 +85,34 @@ def stream_rate(
         first = first or time.monotonic() - begin
         if len(marks) == 1:
             read_seconds += float(batch["read_seconds_B"].sum())
-        if number in (batches // 2, batches // 2 + batches):
-            marks.append((time.monotonic(), cpu_seconds()))
-    (start, start_cpu), (end, end_cpu) = marks
+        if number == batches // 2:
+            marks.append(_mark())
+        elif number == batches // 2 + batches:
+            marks.append(_mark())
+            for seconds in (_SETTLING_SECONDS, _PAUSE_SECONDS):
+                time.sleep(seconds)
+                marks.append(_mark())
+    start, end, settled, paused = marks
     clips = batches * micro_batch
-    all_seconds = sum(end_cpu[pid] - start_cpu.get(pid, 0) for pid in end_cpu)
+    (clock, all_seconds), (pause, paused_seconds) = _spent(start, end), _spent(settled, paused)
+    ray_seconds, standing = all_seconds - read_seconds, paused_seconds / pause
     return {
         "clips_per_cpu_second": clips / all_seconds,
-        "clips_per_second": clips / (end - start),
+        "clips_per_second": clips / clock,
         "first_batch_seconds": first,
-        "ray_ms_per_clip": 1e3 * (all_seconds - read_seconds) / clips,
+        "ray_ms_per_clip": 1e3 * ray_seconds / clips,
+        "ray_ms_per_second": 1e3 * standing,
+        "ray_ms_per_further_clip": 1e3 * (ray_seconds - standing * clock) / clips,
     }
+
+
+def _mark() -> tuple[float, dict[int, float]]:
+    return time.monotonic(), cpu_seconds()
+
+
+def _spent(start: tuple[float, dict[int, float]], end: tuple[float, dict[int, float]]) -> tuple[float, float]:
+    """Seconds by the clock and CPU seconds of all processes between two marks."""
+    return end[0] - start[0], sum(seconds - start[1].get(pid, 0) for pid, seconds in end[1].items())
 
 
 def _timed_stream(catalog: Catalog, sample: SampleConfig, actors: int) -> SampleStream:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from cluster.runtime import print_result, ray_session
+from cluster.runtime import end_job, print_result, ray_session
 from jobs.parts.chain import Outcome, run_stages
 from jobs.parts.chain_config import ChainConfig, Stage
 from jobs.parts.chain_keys import describe
@@ -38,7 +38,7 @@ def run_chain(command: Command[ChainConfig]) -> dict[str, Any]:
     result = summarize(stages, outcomes, ledger, place)
     show_outcomes(stages, outcomes, title=place.uri)
     show_tables(list(map(_text, result["tables"])))
-    print_result(result, place)
+    end_job(result, place)
     return result
 
 

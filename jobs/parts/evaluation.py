@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -79,10 +78,10 @@ def write_result(place: Storage, result: dict[str, Any], predictions: pa.Table, 
 def read_result(place: Storage) -> tuple[dict[str, Any], pa.Table, EvaluationProtocol]:
     """What `write_result` wrote: the result, its predictions and their protocol. Raises ObjectMissing where it did
     not."""
-    import pyarrow.parquet as pq
+    from pipelines.parquet import read_table
 
     result = json.loads(place.read(METRICS))
-    table = pq.read_table(io.BytesIO(place.read(PREDICTIONS)))
+    table = read_table(place.read(PREDICTIONS), name=place.full(PREDICTIONS))
     definition = json.loads(table.schema.metadata[IDENTITY])["protocol"]
     protocol = EvaluationProtocol(**{**definition, "classes": tuple(definition["classes"])})
     return result, table.replace_schema_metadata(None), protocol

@@ -15,7 +15,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from cluster.preflight import Capacity, Demand, check, cluster_capacity, how_many
-from cluster.runtime import print_result, ray_session, record_result, stop_requests
+from cluster.runtime import end_job, ray_session, record_result, stop_requests
 from jobs.config import to_json
 from jobs.parts.command_line import Command
 from jobs.parts.evaluation import METRICS, PREDICTIONS, evaluate_folds, write_result
@@ -71,11 +71,11 @@ class Run(NamedTuple):
 
 
 def train_and_score(command: Command[Config], prepare: Callable[[Command[Config], Storage], list[Run]]) -> None:
-    """`run_folds` in a session of its own; prints the result as the last line."""
+    """`run_folds` in a session of its own; prints the result as the last line, see `end_job`."""
     home = Storage(command.home) if command.home else default_home()
     with ray_session():
         result = run_folds(command, prepare, home)
-    print_result(result)
+    end_job(result)
 
 
 def run_folds(

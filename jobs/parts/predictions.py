@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -88,10 +87,10 @@ def model_cost(config: FinetuneConfig) -> dict[str, float]:
 
 def read_predictions_of(place: Storage, identity: dict[str, Any]) -> pa.Table | None:
     """Predictions of such an identity that were kept at a place; None where there are none."""
-    import pyarrow.parquet as pq
+    from pipelines.parquet import read_table
 
     try:
-        table = pq.read_table(io.BytesIO(place.read(PREDICTIONS)))
+        table = read_table(place.read(PREDICTIONS), name=place.full(PREDICTIONS))
     except ObjectMissing:
         return None
     found = json.loads((table.schema.metadata or {}).get(IDENTITY, b"{}"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
-from cluster.runtime import print_result, ray_session, record_result
+from cluster.runtime import end_job, ray_session, record_result
 from jobs.parts.command_line import Command
 from jobs.parts.run_config import PretrainRunConfig
 from jobs.parts.training import Work, run_name, train
@@ -25,11 +25,11 @@ class Pretraining(Work, Protocol):
 
 
 def pretrain(command: Command[Config], prepare: Callable[[Config, Storage], Pretraining]) -> None:
-    """`run_pretraining` in a session of its own; prints the result as the last line."""
+    """`run_pretraining` in a session of its own; prints the result as the last line, see `end_job`."""
     home = Storage(command.home) if command.home else default_home()
     with ray_session():
         result = run_pretraining(command, prepare, home)
-    print_result(result)
+    end_job(result)
 
 
 def run_pretraining(

@@ -13,6 +13,7 @@ import logging
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -162,8 +163,11 @@ def _read(place: Storage, name: str) -> Features | None:
         data = place.read(name)
     except ObjectMissing:
         return None
-    with np.load(io.BytesIO(data)) as arrays:
-        return Features(arrays["pooled_ND"], arrays.get("tokens_NVD"), arrays["clips_N"])
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            return Features(arrays["pooled_ND"], arrays.get("tokens_NVD"), arrays["clips_N"])
+    except (ValueError, KeyError, BadZipFile) as error:
+        raise ValueError(f"{place.full(name)} holds no features that can be read: {error}; remove it") from None
 
 
 def _write(place: Storage, name: str, features: Features) -> None:

@@ -16,6 +16,7 @@ from cluster.config import (
     WorkersConfig,
 )
 from cluster.fault_config import FaultPlan
+from cluster.spikes import SpikeConfig
 from jobs.parts.transfer_config import TransferConfig
 from pipelines.decoders import Decoder
 
@@ -44,7 +45,9 @@ class RunConfig:
         "checkpoint",
         "telemetry",
         "quarantine",
+        "spikes",
         "stop_at_step",
+        "retry_refused",
         "faults",
     )
     """Fields that say how a run is carried out; the others decide what it learns."""
@@ -68,8 +71,11 @@ class RunConfig:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
     quarantine: QuarantineBudget = field(default_factory=QuarantineBudget)
+    spikes: SpikeConfig = field(default_factory=SpikeConfig)
     stop_at_step: int | None = None
     """End this command after that step, with a checkpoint; the same command without it goes on."""
+    retry_refused: bool = False
+    """Go on although a step after the checkpoint was refused before, for a loss or gradient that was not finite."""
     faults: FaultPlan = field(default_factory=FaultPlan)
 
     def __post_init__(self) -> None:

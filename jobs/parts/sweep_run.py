@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cluster.protocols import Reference
-from cluster.runtime import print_result, ray_session, record_result, stop_requests
+from cluster.runtime import end_job, ray_session, record_result, stop_requests
 from cluster.sweep import Sweep, search
 from cluster.trials import TrialRecord, best_of, read_trials, write_trials
 from jobs.parts.claims import claim
@@ -31,11 +31,11 @@ AnySweep = PretrainingSweepConfig | FinetuneSweepConfig
 
 
 def sweep(command: Command[AnySweep]) -> None:
-    """`run_sweep` in a session of its own; prints the result as the last line."""
+    """`run_sweep` in a session of its own; prints the result as the last line, see `end_job`."""
     home = Storage(command.home) if command.home else default_home()
     with ray_session(dashboard=True):
         result = run_sweep(command, home)
-    print_result(result)
+    end_job(result)
 
 
 def run_sweep(command: Command[AnySweep], home: Storage) -> dict[str, Any]:

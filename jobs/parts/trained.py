@@ -77,7 +77,10 @@ def load_trained(uri: str, kinds: tuple[type[AnyConfig], ...] = PRETRAINING) -> 
             weights, provenance = load_weights(uri)
         except (CheckpointError, StorageError) as error:
             raise CheckpointError(f"{error}\n{_what_exists(uri)}") from error
-    config = read_config(provenance["metadata"]["config"], kinds)
+    try:
+        config = read_config(provenance["metadata"]["config"], kinds)
+    except ValueError as error:
+        raise ValueError(f"{uri}: {error}") from None
     return Trained(weights=weights, config=config, provenance=provenance)
 
 

@@ -150,12 +150,14 @@ def training_run(config: RunConfig, work: Work, name: str, run_directory: str, c
         checkpoint=config.checkpoint,
         telemetry=config.telemetry,
         quarantine=config.quarantine,
+        spikes=config.spikes,
         seed=config.seed,
         config_json=json.dumps({"job": config.JOB, **to_json(config)}),
         data_json=json.dumps(work.data()),
         demands=(Demand("decode actor", actors, config.decode.cpus_per_actor),),
         init_from=config.init_from,
         stop_at_step=config.stop_at_step,
+        retry_refused=config.retry_refused,
         faults=config.faults,
     )
 

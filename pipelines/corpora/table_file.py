@@ -82,12 +82,10 @@ def _read_csv(name: str, data: bytes) -> tuple[tuple[str, ...], Iterator[tuple[s
 
 def _read_parquet(name: str, data: bytes) -> tuple[tuple[str, ...], Iterator[tuple[str, list[str]]]]:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    try:
-        table = pq.read_table(pa.BufferReader(data))
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{name} is no Parquet file: {error}") from None
+    from pipelines.parquet import read_table
+
+    table = read_table(data, name=name)
     if nested := [field.name for field in table.schema if pa.types.is_nested(field.type)]:
         raise ValueError(f"{name} has lists or structures in the columns {', '.join(nested)}; each cell is one value")
     rows = zip(*(map(_as_text, column.to_pylist()) for column in table.columns), strict=True)

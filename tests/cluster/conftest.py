@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -23,3 +24,12 @@ def solo() -> Iterator[Workers]:
     workers = Workers(1)
     yield workers
     workers.close()
+
+
+@pytest.fixture(params=["local", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, dict[str, str]]:
+    """Address for checkpoints, and what the environment of a worker must hold to reach it."""
+    if request.param == "local":
+        return str(tmp_path), {}
+    bucket = request.getfixturevalue("s3_bucket")
+    return f"{bucket}/run/checkpoints", request.getfixturevalue("s3_variables")

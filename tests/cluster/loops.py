@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
 
-from cluster.commit import Progress
+from cluster.commit import CheckpointError, Progress
 from cluster.config import CheckpointConfig, EngineConfig, OptimizerConfig, TelemetryConfig, WorkersConfig
 from cluster.failures import TrainingError
 from cluster.feed import MicroBatch
@@ -20,7 +20,11 @@ from cluster.ranks import Ranks
 from cluster.trainer import TrainingRun, plan_batches
 from cluster.worker import build_loop
 from pipelines.storage import Storage
+from tests.cluster.faulty_storage import Fault, FaultyStorage
 from tests.cluster.toy import ToyData, ToyStream, make_rows, remaining_blocks
+
+if TYPE_CHECKING:
+    from cluster.loop import Loop
 
 
 def toy_run(folder: Any, *, data: ToyData, bug_ids: tuple[int, ...] = (), **changes: Any) -> TrainingRun:
@@ -83,13 +87,12 @@ class ListedStream(ToyStream):
 class ListedLink:
     """Keeps what a worker would tell the monitor; asks for a stop after a step."""
 
+    rank = 0
+
     def __init__(self, stop_after: int | None) -> None:
         self.begun: list[tuple[int, list[int]]] = []
         self.published: list[Any] = []
         self._stop_after = stop_after
-
-    def starting(self, resumed_step: int) -> None:
-        return None
 
     def publish(self, news: Any) -> None:
         self.published.append(news)
@@ -106,7 +109,7 @@ class ListedLink:
 class Outcome:
     """What one rank has to show after a loop."""
 
-    error: TrainingError | None
+    error: TrainingError | CheckpointError | None
     step: int
     samples: int
     quarantined: int
@@ -114,20 +117,23 @@ class Outcome:
     weights: torch.Tensor
     is_training: bool
     rounds: int
+    told: list[str]
+    """Lines for the console."""
 
 
-def run_loop(run: TrainingRun, loss: Loss, stop_after: int | None) -> Outcome:
-    """On every rank: resumes from the newest checkpoint of the run directory and trains."""
+def run_loop(run: TrainingRun, loss: Loss, stop_after: int | None, fault: Fault | None = None) -> Outcome:
+    """On every rank: resumes from the newest checkpoint of the run directory and trains. A fault is one of the storage
+    of the checkpoints."""
     run = replace(run, stream=Reference("tests.cluster.loops:make_stream", (run.stream.config, loss)))
-    workers = dist.get_world_size()
-    run = replace(run, workers=replace(run.workers, num_workers=workers))
-    plan = plan_batches(run, Capacity(cpus=workers, gpus=0, node_cpus=workers, node_gpus=0))
     link = ListedLink(stop_after)
-    loop = build_loop(run, plan, link, Ranks(), torch.device("cpu"))
+    loop = make_loop(run, link)
+    if fault is not None:
+        store = loop.saver.store
+        store.storage = store.retention.storage = FaultyStorage(store.storage.uri, fault)
     error = None
     try:
         loop.train()
-    except TrainingError as failure:
+    except (TrainingError, CheckpointError) as failure:
         error = failure
     loop.telemetry.close()
     weights = torch.cat([parameter.detach().flatten() for parameter in loop.engine.task.parameters()])
@@ -140,7 +146,16 @@ def run_loop(run: TrainingRun, loss: Loss, stop_after: int | None) -> Outcome:
         weights=weights.clone(),
         is_training=loop.engine.task.training,
         rounds=loop.stream.rounds,
+        told=[line for line in link.published if isinstance(line, str)],
     )
+
+
+def make_loop(run: TrainingRun, link: ListedLink) -> Loop:
+    """On every rank: the loop of a run on as many workers as there are."""
+    workers = dist.get_world_size()
+    run = replace(run, workers=replace(run.workers, num_workers=workers))
+    plan = plan_batches(run, Capacity(cpus=workers, gpus=0, node_cpus=workers, node_gpus=0))
+    return build_loop(run, plan, link, Ranks(), torch.device("cpu"))
 
 
 def make_stream(config: tuple[ToyData, Loss]) -> ListedStream:

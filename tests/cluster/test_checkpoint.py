@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,41 +16,15 @@ import pytest
 import torch.distributed as dist
 
 from cluster import checkpoint
-from cluster.checkpoint import CheckpointError, CheckpointStore, Progress, load_weights, superseded
-from cluster.commit import BITMAP, COMMIT, CheckpointDamaged, newest, scan
+from cluster.checkpoint import CheckpointError, CheckpointStore, Progress, load_weights
+from cluster.commit import BEGUN, BITMAP, COMMIT, CheckpointDamaged, newest, scan
 from cluster.config import CheckpointConfig
-from pipelines.storage import Storage, StorageUnavailable
-from tests.cluster.test_commit import write_commit
+from pipelines.storage import ObjectMissing, Storage, StorageUnavailable
+from tests.cluster.faulty_storage import Fault, FaultyStorage
 from tests.cluster.test_engine import COMBINATIONS, is_same
 from tests.cluster.workers import TinyTask, Workers, full_state, make_engine, train
 
 METADATA = {"config": {"seed": 1}, "data": "abc"}
-
-
-class FaultyStorage(Storage):
-    """Fails one verb for names that contain `part`, on one rank."""
-
-    def __init__(self, uri: str, verb: str, part: str, rank: int) -> None:
-        super().__init__(uri)
-        self.fault = (verb, part, rank)
-
-    def _fail(self, verb: str, name: str) -> None:
-        if verb == self.fault[0] and self.fault[1] in name and self.fault[2] == dist.get_rank():
-            raise StorageUnavailable(f"injected: {verb} {name}")
-
-    def write(self, name: str, data: bytes) -> None:
-        self._fail("write", name)
-        if self.fault[0] == "truncate" and self.fault[1] in name and self.fault[2] == dist.get_rank():
-            data = data[:-1]
-        super().write(name, data)
-
-    def read(self, name: str) -> bytes:
-        self._fail("read", name)
-        return super().read(name)
-
-    def list(self, prefix: str = "") -> Any:
-        self._fail("list", prefix)
-        return super().list(prefix)
 
 
 def make_store(uri: str, **config: Any) -> CheckpointStore:
@@ -63,7 +40,7 @@ def progress_at(step: int, marked: tuple[int, ...] = ()) -> Progress:
 def save_and_restore(uri: str) -> dict[str, Any]:
     store, engine = make_store(uri), make_engine(2, "fp32")
     train(engine, range(3))
-    name = store.save(engine, progress_at(3, marked=(dist.get_rank(), 7)), METADATA)
+    name = store.save(engine, progress_at(3, marked=(0, 1, 7)), METADATA)
     other = make_engine(3, "bf16", task=TinyTask(seed=9))
     progress = store.restore(other, store.newest())
     state = full_state(engine)
@@ -74,12 +51,12 @@ def save_and_restore(uri: str) -> dict[str, Any]:
 def test_a_checkpoint_restores_everything_into_another_stage(pair: Workers, tmp_path: Path) -> None:
     for seen in pair.run(save_and_restore, str(tmp_path)):
         assert seen["same"]
-        assert np.flatnonzero(seen["progress"].consumed).tolist() == [0, 1, 7]  # marks of both ranks
+        assert np.flatnonzero(seen["progress"].consumed).tolist() == [0, 1, 7]
         assert vars(seen["progress"]).items() >= {"step": 3, "epoch": 1, "samples": 24, "quarantined": 3}.items()
         assert seen["progress"].epoch_quarantined == 2
     commit = newest(Storage(tmp_path))
     assert (commit.name, commit.world_size, commit.metadata) == (seen["name"], 2, METADATA)
-    assert commit.engine == {"zero_stage": 2, "precision": "fp32", "updates": 3}
+    assert commit.engine == {"zero_stage": 2, "precision": "fp32", "micro_batch": 4, "updates": 3}
     assert not any(path.suffix in (".pt", ".pkl", ".pth") for path in tmp_path.rglob("*"))
 
 
@@ -96,52 +73,8 @@ def test_weights_are_read_without_a_process_group_from_a_run_or_a_checkpoint(pai
         load_weights(str(tmp_path / "elsewhere"))
 
 
-def save_with_fault(uri: str, verb: str, part: str, rank: int) -> tuple[str, bool, bool]:
-    engine = make_engine(1, "fp32")
-    train(engine, range(1))
-    make_store(uri).save(engine, progress_at(1), METADATA)
-    train(engine, range(1, 2))
-    before = full_state(engine)
-    faulty = CheckpointStore(FaultyStorage(uri, verb, part, rank), CheckpointConfig())
-    try:
-        faulty.save(engine, progress_at(2), METADATA)
-        message = ""
-    except CheckpointError as error:
-        message = str(error)
-    untouched = is_same(before, full_state(engine))
-    make_store(uri).save(engine, progress_at(2), METADATA)
-    return message, untouched, make_store(uri).newest().step == 2
-
-
-FAULTS = [
-    ("write", "weights-00000", 0),
-    ("write", "weights-00001", 1),
-    ("write", "adam-00001", 1),
-    ("write", "rank-00000", 0),
-    ("write", "rank-00001", 1),
-    ("write", BITMAP, 0),
-    ("write", COMMIT, 0),
-    ("read", "rank-00001", 0),
-    ("list", "step-", 0),
-    ("truncate", "weights-00001", 1),
-    ("truncate", "adam-00000", 0),
-    ("truncate", "rank-00001", 1),
-]
-
-
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: "-".join(map(str, fault)))
-def test_a_save_that_fails_at_any_phase_is_never_seen(
-    pair: Workers, tmp_path: Path, fault: tuple[str, str, int]
-) -> None:
-    for message, untouched, recovered in pair.run(save_with_fault, str(tmp_path), *fault):
-        assert message, "the fault must have fired, and every rank must hear of it"
-        assert untouched and recovered
-    listing = scan(Storage(tmp_path))
-    assert [commit.step for commit in listing.commits] == [2, 1]
-    assert not listing.orphans and not listing.damaged
-
-
-def restore_damaged(uri: str) -> dict[str, Any]:
+def restore_damaged(uri: str, environment: dict[str, str]) -> dict[str, Any]:
+    os.environ.update(environment)
     store, engine = make_store(uri), make_engine(0, "fp32")
     train(engine, range(1))
     older, names = full_state(engine), [store.save(engine, progress_at(1, marked=(4,)), METADATA)]
@@ -151,9 +84,12 @@ def restore_damaged(uri: str) -> dict[str, Any]:
     seen: dict[str, Any] = {}
 
     _damage(uri, names[1], "adam-00001-000.safetensors")
-    progress = store.restore(engine, store.newest())
+    with logged("cluster.checkpoint") as lines:
+        progress = store.restore(engine, store.newest())
+    loud = [line for line in lines if line.startswith("CHECKPOINT DAMAGED")]
+    seen["loud"] = len(loud) == 1 and f"{names[0]} (step 1) is used" in loud[0] and names[1] in loud[0]
     seen["fell back"] = progress.step == 1 and progress.consumed[4] and is_same(full_state(engine), older)
-    seen["remembered"] = scan(Storage(uri)).damaged == [names[1]] and store.newest().name == names[0]
+    seen["remembered"] = list(scan(Storage(uri)).damaged) == [names[1]] and store.newest().name == names[0]
 
     _damage(uri, names[0], BITMAP)
     fresh = make_engine(0, "fp32")
@@ -166,20 +102,84 @@ def restore_damaged(uri: str) -> dict[str, Any]:
     return seen
 
 
+@contextmanager
+def logged(name: str) -> Iterator[list[str]]:
+    """Messages of a logger in this process."""
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())
+    logging.getLogger(name).addHandler(handler)
+    try:
+        yield lines
+    finally:
+        logging.getLogger(name).removeHandler(handler)
+
+
 def _damage(uri: str, name: str, file: str) -> None:
     """Flips one bit in the middle of the file; the size stays."""
     dist.barrier()  # no rank is still reading
     if dist.get_rank() == 0:
-        path = Path(uri) / name / file
-        data = bytearray(path.read_bytes())
+        data = bytearray(Storage(uri).read(f"{name}/{file}"))
         data[len(data) // 2] ^= 4
-        path.write_bytes(data)
+        Storage(uri).write(f"{name}/{file}", bytes(data))
     dist.barrier()
 
 
-def test_a_flipped_bit_sends_all_ranks_to_the_checkpoint_before(pair: Workers, tmp_path: Path) -> None:
-    for seen in pair.run(restore_damaged, str(tmp_path)):
-        assert seen == {"fell back": True, "remembered": True, "none intact": True, "distinct": True}
+def test_a_flipped_bit_sends_all_ranks_to_the_checkpoint_before(
+    pair: Workers, place: tuple[str, dict[str, str]]
+) -> None:
+    for seen in pair.run(restore_damaged, *place):
+        assert seen == dict.fromkeys(["loud", "fell back", "remembered", "none intact", "distinct"], True)
+
+
+def test_a_reader_whose_checkpoint_is_removed_takes_another(
+    pair: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    older, latest = pair.run(save_steps, str(tmp_path), range(2), {})[0]
+
+    def remove_and_read(storage: Storage, name: str) -> bytes:
+        if name.startswith(f"{latest}/weights-00001"):  # after the first file has been read
+            storage.remove_tree(latest)
+        return read(storage, name)
+
+    read = Storage.read
+    monkeypatch.setattr(Storage, "read", remove_and_read)
+    weights, description = load_weights(str(tmp_path))
+    assert description["step"] == 1 and weights.keys() == TinyTask().state_dict().keys()
+    assert f"{older} (step 1) is used" in caplog.text and f"{latest}/weights-00001" in caplog.text
+    with pytest.raises(ObjectMissing):
+        Storage(tmp_path).read(f"{latest}/{COMMIT}")
+
+
+def test_a_folder_says_that_it_has_begun_and_is_then_never_taken_for_new(
+    pair: Workers, place: tuple[str, dict[str, str]]
+) -> None:
+    uri, environment = place
+    storage = Storage(uri)
+    assert newest(storage) is None
+    first, second = pair.run(save_steps, uri, range(2), environment)[0]
+    assert json.loads(storage.read(BEGUN))["first"] == first
+    assert newest(storage).name == second
+    for name in (first, second):
+        storage.remove(f"{name}/{COMMIT}")
+    with pytest.raises(CheckpointError, match="although some were committed"):
+        newest(storage)
+    for name in (first, second):
+        storage.remove_tree(name)
+    with pytest.raises(CheckpointError, match="although some were committed"):
+        newest(storage)
+    storage.remove(BEGUN)
+    assert newest(storage) is None
+
+
+def save_steps(uri: str, steps: range, environment: dict[str, str]) -> list[str]:
+    os.environ.update(environment)
+    engine, store = make_engine(0, "fp32"), make_store(uri)
+    names = []
+    for step in steps:
+        train(engine, range(step, step + 1))
+        names.append(store.save(engine, progress_at(step + 1), METADATA))
+    return names
 
 
 def restore_while_storage_is_down(uri: str) -> str:
@@ -187,7 +187,7 @@ def restore_while_storage_is_down(uri: str) -> str:
     for step in range(2):
         train(engine, range(step, step + 1))
         make_store(uri).save(engine, progress_at(step + 1), METADATA)
-    faulty = CheckpointStore(FaultyStorage(uri, "read", "weights-", 1), CheckpointConfig())
+    faulty = CheckpointStore(FaultyStorage(uri, Fault("read", "weights-", 1)), CheckpointConfig())
     try:
         return f"restored step {faulty.restore(engine, make_store(uri).newest()).step}"
     except CheckpointDamaged:
@@ -248,28 +248,6 @@ def test_a_checkpoint_goes_to_object_storage_and_back(
 def save_to_s3(uri: str, environment: dict[str, str]) -> bool:
     os.environ.update(environment)
     return save_and_restore(uri)["same"]
-
-
-def test_retention_keeps_the_newest_and_the_milestones(tmp_path: Path) -> None:
-    storage = Storage(tmp_path)
-    commits = []
-    for epoch in range(1, 8):
-        middle = write_commit(storage, 100 * epoch - 50)
-        end = write_commit(storage, 100 * epoch)
-        object.__setattr__(end, "epoch", epoch)
-        end.progress["at_epoch_end"] = True
-        commits = [end, middle, *commits]
-    config = CheckpointConfig(keep_last=3, keep_epochs=(2, 5, 7))
-    kept = [commit.step for commit in commits if commit not in superseded(commits, config)]
-    assert kept == [700, 650, 600, 500, 200]
-
-
-@pytest.mark.parametrize("count", range(6))
-def test_retention_never_takes_the_newest_two(tmp_path: Path, count: int) -> None:
-    commits = [write_commit(Storage(tmp_path), step) for step in range(count, 0, -1)]
-    gone = {commit.name for commit in superseded(commits, CheckpointConfig(keep_last=2))}
-    assert not gone & {commit.name for commit in commits[:2]}
-    assert len(gone) == max(0, count - 2)
 
 
 def save_repeatedly(uri: str, undeletable: bool) -> list[int]:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from cluster.commit import (
+    BEGUN,
     COMMIT,
     CheckpointDamaged,
     CheckpointError,
@@ -35,9 +36,11 @@ def write_commit(storage: Storage, step: int, attempt: str = "0a", *, created: s
     return commit
 
 
-@pytest.fixture
-def storage(tmp_path: Path) -> Storage:
-    return Storage(tmp_path)
+@pytest.fixture(params=["local", "s3"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    if request.param == "local":
+        return Storage(tmp_path)
+    return Storage(request.getfixturevalue("s3_bucket") + "/run/checkpoints")
 
 
 def test_a_commit_reads_as_it_was_written(storage: Storage) -> None:
@@ -79,7 +82,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(storage: Storage
         storage.write(f"{damaged.name}/{COMMIT}", json.dumps({**json.loads(data), "format": 99}).encode())
     listing = scan(storage)
     assert [commit.name for commit in listing.commits] == [before.name]
-    assert listing.damaged == [damaged.name]
+    assert list(listing.damaged) == [damaged.name]
 
 
 def test_when_all_checkpoints_are_damaged_the_run_does_not_start_from_nothing(storage: Storage) -> None:
@@ -87,6 +90,39 @@ def test_when_all_checkpoints_are_damaged_the_run_does_not_start_from_nothing(st
     storage.remove(f"{damaged.name}/weights-00000-000.safetensors")
     with pytest.raises(CheckpointError, match=damaged.name):
         newest(storage)
+
+
+def test_a_folder_that_has_begun_and_lost_its_checkpoints_is_no_place_to_start_from_nothing(storage: Storage) -> None:
+    storage.write(BEGUN, b"{}")
+    storage.write("step-00000003-0a/weights-00000-000.safetensors", b"its COMMIT.json was deleted")
+    with pytest.raises(CheckpointError, match="although some were committed.*remove the whole folder"):
+        newest(storage)
+    commit = write_commit(storage, 4)
+    assert newest(storage).name == commit.name
+
+
+def test_what_is_skipped_and_what_is_used_instead_are_both_named(
+    storage: Storage, caplog: pytest.LogCaptureFixture
+) -> None:
+    before, damaged = write_commit(storage, 1), write_commit(storage, 2)
+    storage.remove(f"{damaged.name}/weights-00000-000.safetensors")
+    assert newest(storage).name == before.name
+    [record] = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert f"checkpoint {damaged.name} is damaged and not used, {before.name} is used" in record.getMessage()
+    assert "weights-00000-000.safetensors is missing" in record.getMessage()
+
+
+def test_a_commit_that_is_known_is_read_again_only_if_it_has_changed(storage: Storage) -> None:
+    first, second = write_commit(storage, 1), write_commit(storage, 2)
+    known: dict[str, tuple[str, Commit]] = {}
+    assert [commit.step for commit in scan(storage, known).commits] == [2, 1]
+    read = list[str]()
+    storage.read = lambda name: read.append(name) or type(storage).read(storage, name)
+    assert [commit.step for commit in scan(storage, known).commits] == [2, 1]
+    assert read == []
+    storage.write(f"{first.name}/{COMMIT}", b"overwritten")
+    assert [commit.name for commit in scan(storage, known).commits] == [second.name]
+    assert read == [f"{first.name}/{COMMIT}"]
 
 
 def test_a_changed_byte_is_found_when_the_file_is_read(storage: Storage) -> None:

@@ -191,7 +191,7 @@ def test_a_rank_killed_between_its_files_and_the_commit_leaves_no_checkpoint(
     pair: Workers, tmp_path: Path, undisturbed: Outcome
 ) -> None:
     run = toy(tmp_path, "kill:rank=0,step=4,phase=commit")
-    with pytest.raises(BrokenProcessPool):
+    with pytest.raises((BrokenProcessPool, RuntimeError)):  # who notices first: the test, or the other rank
         pair.run(run_loop, run, Loss(), None)
     listing = scan(Storage(tmp_path / DIRECTORY))
     assert [commit.step for commit in listing.commits] == [3]

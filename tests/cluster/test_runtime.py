@@ -7,11 +7,23 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from cluster.runtime import REPOSITORY, _attaching, _handle_sigterm, _runtime_env, print_result, stop_requests
+from cluster import runtime
+from cluster.runtime import (
+    REPOSITORY,
+    STOPPED,
+    _attaching,
+    _handle_sigterm,
+    _runtime_env,
+    ask_to_stop,
+    end_job,
+    print_result,
+    stop_requests,
+)
 from pipelines.storage import Storage
 
 JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
@@ -19,7 +31,7 @@ JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 JOB = """
 import os, signal, sys
 sys.path.insert(0, {repository!r})
-from cluster.runtime import print_result, ray_session, stop_requests
+from cluster.runtime import end_job, ray_session, stop_requests
 
 with ray_session(num_cpus=1, object_store_bytes=100_000_000):
     import ray
@@ -39,7 +51,7 @@ with ray_session(num_cpus=1, object_store_bytes=100_000_000):
     if "--end" in sys.argv:
         os.kill(os.getpid(), signal.SIGTERM)
         ray.get(shout.remote())
-print_result({{"root": root, "stop": is_set, "up": ray.is_initialized(), "nan": float("nan")}})
+end_job({{"root": root, "is_finished": not is_set, "up": ray.is_initialized(), "nan": float("nan")}})
 """
 
 
@@ -58,11 +70,13 @@ def run_job(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_result_is_all_there_is_on_stdout_and_the_first_sigterm_asks_for_a_stop(tmp_path: Path) -> None:
+def test_the_result_is_all_there_is_on_stdout_and_a_job_that_was_asked_to_stop_says_so_by_its_status(
+    tmp_path: Path,
+) -> None:
     job = run_job(tmp_path)
-    assert job.returncode == 0, job.stderr
+    assert job.returncode == STOPPED, job.stderr
     [line] = job.stdout.splitlines()
-    assert json.loads(line) == {"root": str(REPOSITORY), "stop": True, "up": False, "nan": None}
+    assert json.loads(line) == {"root": str(REPOSITORY), "is_finished": False, "up": False, "nan": None}
     assert "the job prints" in job.stderr
 
 
@@ -72,7 +86,22 @@ def test_a_sigterm_that_nobody_waits_for_ends_the_job_orderly(tmp_path: Path) ->
     assert job.stdout == ""
 
 
-def test_a_second_sigterm_ends_the_process() -> None:
+def test_a_job_that_is_finished_or_ends_where_it_was_told_to_ends_with_status_0(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(runtime, "_was_asked_to_stop", threading.Event())
+    end_job({"is_finished": False})
+    with stop_requests() as stop:
+        assert ask_to_stop("the node is draining") and stop.is_set()
+        assert not ask_to_stop("again")
+    end_job({"is_finished": True})
+    with pytest.raises(SystemExit) as ended:
+        end_job({"is_finished": False})
+    assert ended.value.code == STOPPED and len(capsys.readouterr().out.splitlines()) == 3
+
+
+def test_a_second_sigterm_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "_was_asked_to_stop", threading.Event())
     previous = _handle_sigterm()
     try:
         with stop_requests() as stop:

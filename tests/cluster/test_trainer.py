@@ -7,23 +7,28 @@ import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
 import pytest
 import ray
 
+from cluster import attempts, runtime
+from cluster.audit import surviving
 from cluster.checkpoint import load_weights
 from cluster.commit import scan
 from cluster.config import EngineConfig, OptimizerConfig, WorkersConfig
-from cluster.failures import DataChanged, NonFinite, WorkersFailed
+from cluster.failures import NonFinite, WorkersFailed
 from cluster.fault_config import FaultPlan
 from cluster.ledger import read_epoch
 from cluster.monitor import start_monitor
 from cluster.preflight import Capacity, Demand, InsufficientResources
-from cluster.runtime import ray_session
-from cluster.trainer import RAY_TRAIN_SETTINGS, TrainingResult, TrainingRun, fit, plan_batches, set_ray_train
+from cluster.runtime import ray_session, stop_requests
+from cluster.trainer import TrainingResult, TrainingRun, fit, plan_batches
+from cluster.watch import watching
 from cluster.worker import train_worker
+from cluster.worker_group import RAY_TRAIN_SETTINGS, set_ray_train
 from pipelines.storage import Storage
 from tests.cluster.loops import toy_run
 from tests.cluster.toy import ToyData
@@ -53,11 +58,12 @@ def undisturbed(cluster: None, folder: Path) -> TrainingResult:
 
 @pytest.fixture(scope="module")
 def disturbed(cluster: None, folder: Path) -> TrainingResult:
-    """Stopped after step 5, and in the next life one worker is killed in the second epoch."""
+    """Stopped after step 8, and in the next life both workers are killed in the second epoch."""
     run = toy_run(folder / "disturbed", data=ToyData(rejected=REJECTED))
     stopped = fit(replace(run, stop_at_step=8))
     assert not stopped.is_finished and stopped.steps == 8
-    result = fit(replace(run, faults=FaultPlan(("kill:rank=1,step=11,phase=backward",))))
+    deaths = tuple(f"kill:rank={rank},step=11,phase=forward" for rank in (0, 1))
+    result = fit(replace(run, faults=FaultPlan(deaths)))
     assert result.unfired_faults == ()
     return result
 
@@ -95,7 +101,7 @@ def test_the_run_directory_says_what_was_run(undisturbed: TrainingResult) -> Non
 
 
 @pytest.mark.timeout(300)
-def test_a_stopped_run_with_a_killed_worker_ends_like_an_undisturbed_one(
+def test_a_stopped_run_with_all_workers_killed_ends_like_an_undisturbed_one(
     undisturbed: TrainingResult, disturbed: TrainingResult
 ) -> None:
     assert replace(disturbed, run_directory="", checkpoint="", metrics={}) == replace(
@@ -162,21 +168,27 @@ def test_a_worker_that_always_dies_at_the_same_step_ends_the_run(cluster: None, 
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(400)
+def test_a_rank_that_hangs_is_noticed_by_the_others_which_leave_their_stacks_and_the_run_goes_on(
+    cluster: None, folder: Path
+) -> None:
+    workers = WorkersConfig(num_workers=2, cpus_per_worker=0.5, hang_timeout_s=60)
+    faults = FaultPlan(("stop:rank=1,step=5,phase=update",), record_ids=True)
+    result = fit(toy_run(folder / "hang", data=ToyData(), workers=workers, faults=faults, probes=()))
+    assert result.is_finished and result.steps == 14 and result.unfired_faults == ()
+    assert surviving(Storage(result.run_directory)) == {epoch: dict.fromkeys(range(50), 1) for epoch in (0, 1)}
+    first, second = attempts.read(Storage(result.run_directory))
+    assert "failed in step 5" in first["how"] and (second["resumed_step"], second["how"]) == (3, "ended")
+    stacks = (folder / "hang" / "failures" / "stacks-rank-00000.txt").read_text()
+    assert "Timeout" in stacks and "all_reduce" in stacks and "_global_batches" in stacks
+
+
+@pytest.mark.soak
 @pytest.mark.timeout(300)
 def test_a_bug_on_one_rank_ends_the_run_after_one_restart(cluster: None, folder: Path) -> None:
     run = toy_run(folder / "bug", data=ToyData(), bug_ids=(5,))
     with pytest.raises(WorkersFailed, match="KeyError: 'a bug in the task'"):
         fit(run)
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(300)
-def test_other_data_than_that_of_the_checkpoint_is_refused(undisturbed: TrainingResult, folder: Path) -> None:
-    run = toy_run(folder / "other-data", data=ToyData(), stop_at_step=2)
-    fit(run)
-    changed = replace(run, stream=replace(run.stream, config=ToyData(fingerprint="other")), stop_at_step=None)
-    with pytest.raises(DataChanged, match="toy, the stream now has other"):
-        fit(changed)
 
 
 def test_a_job_that_does_not_fit_is_refused_before_anything_starts(cluster: None, folder: Path) -> None:
@@ -189,8 +201,29 @@ def test_a_job_that_does_not_fit_is_refused_before_anything_starts(cluster: None
 def test_the_monitor_runs_beside_the_driver_and_takes_no_cpu(cluster: None) -> None:
     before = ray.available_resources()["CPU"]
     monitor = start_monitor()
-    assert ray.get(monitor.starting.remote(0)) is None
+    assert ray.get(monitor.attempt.remote()).resumed_step == 0
     assert ray.available_resources()["CPU"] == before
+
+
+def test_a_job_whose_own_node_is_draining_is_asked_to_stop_and_its_workers_are_told(
+    cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "_was_asked_to_stop", Event())
+    monitor, here = start_monitor(), ray.get_runtime_context().get_node_id()
+    ray.get(monitor.joined.remote(0, here))
+    with stop_requests() as stop, watching(monitor, stop, print, draining=lambda: {here: 0}):
+        assert stop.wait(10)
+    assert ray.get(monitor.begin.remote(0, 1, [])) and ray.get(monitor.attempt.remote()).was_drained
+    with pytest.raises(SystemExit):
+        runtime.end_job({"is_finished": False})
+
+
+def test_drains_of_other_nodes_concern_nobody(cluster: None) -> None:
+    monitor = start_monitor()
+    ray.get(monitor.joined.remote(0, ray.get_runtime_context().get_node_id()))
+    with stop_requests() as stop, watching(monitor, stop, print, draining=lambda: {"another": 0}):
+        assert not stop.wait(2)
+    assert not ray.get(monitor.begin.remote(0, 1, []))
 
 
 def test_the_train_function_travels_by_name() -> None:

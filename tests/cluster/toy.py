@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +58,34 @@ class SquaredMeanTask(ToyTask):
     def _mean(self, batch: dict[str, Tensor]) -> Tensor:
         error_B = self.linear(batch["x_BD"]).squeeze(1) - batch["x_BD"].sum(dim=1)
         return (batch["weight_B"] * error_B).sum()
+
+
+class SpikyTask(ToyTask):
+    """The loss of rows with one of some samples is a thousand times too high, without a gradient."""
+
+    def __init__(self, spike_ids: tuple[int, ...]) -> None:
+        super().__init__()
+        self.spike_ids = spike_ids
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        losses = super().forward(batch)
+        if set(batch["sample_id_B"].tolist()) & set(self.spike_ids):
+            losses["loss"] = losses["loss"] + 1000 * losses["loss"].detach()
+        return losses
+
+
+def make_telling_task(signed_with: str) -> ToyTask:
+    """Warns of an address signed with the value of this variable of the worker's environment."""
+    address = f"https://bucket.s3.amazonaws.com/key?X-Amz-Signature={os.environ[signed_with]}"
+    try:
+        raise ConnectionError(f"GET {address}")
+    except ConnectionError:
+        logging.getLogger("pipelines.toy").warning("cannot fetch %s", address, exc_info=True)
+    return ToyTask()
+
+
+def make_spiky_task(spike_ids: tuple[int, ...]) -> SpikyTask:
+    return SpikyTask(spike_ids)
 
 
 def make_task(bug_ids: tuple[int, ...]) -> ToyTask:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import timedelta
 from multiprocessing import get_context
+from multiprocessing.context import BaseContext
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ RATE = 1e-2
 
 
 class Workers:
-    """`size` processes of one group, kept between calls: importing DeepSpeed is what takes time."""
+    """`size` processes of one group, kept between calls."""
 
     def __init__(self, size: int, device: str = "cpu") -> None:
         self._size, self._device = size, device
@@ -34,7 +35,7 @@ class Workers:
 
     def _start(self) -> None:
         self._folder = tempfile.TemporaryDirectory()
-        self._pools = [ProcessPoolExecutor(1, mp_context=get_context("spawn")) for _ in range(self._size)]
+        self._pools = [ProcessPoolExecutor(1, mp_context=_context(self._device)) for _ in range(self._size)]
         futures = [
             pool.submit(_join, rank, self._size, self._device, f"{self._folder.name}/rendezvous")
             for rank, pool in enumerate(self._pools)
@@ -61,6 +62,15 @@ class Workers:
         for pool in self._pools:
             pool.shutdown(cancel_futures=True)
         self._folder.cleanup()
+
+
+def _context(device: str) -> BaseContext:
+    """On the CPU processes are forked from one that has imported DeepSpeed, which is what takes time."""
+    if device != "cpu":
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["tests.cluster.imported"])
+    return context
 
 
 def _join(rank: int, size: int, device: str, rendezvous: str) -> None:

@@ -54,17 +54,22 @@ def test_the_repeated_catalog_is_read_and_every_row_tells_its_cpu_time(clips, tm
     assert 0 < padding["read_seconds_B"].sum() < read["read_seconds_B"].sum() < spent
 
 
-def test_what_reading_did_not_take_of_the_counted_seconds_is_rays(monkeypatch):
-    """Of 2 warm-up and 4 counted batches of 2 clips, each read in .5 s; all processes together spend 3 s a batch."""
+def test_what_reading_did_not_take_of_the_counted_seconds_is_rays_and_what_a_pause_costs_is_told_apart(monkeypatch):
+    """Of 2 warm-up and 4 counted batches of 2 clips, each read in .5 s; in 8 s all processes together spend 12 s, of
+    which 2 are what they spend in 8 s of a pause."""
     batch = {"rejected_B": ["", ""], "read_seconds_B": np.array([0.25, 0.25])}
-    read: list[dict] = []
+    marks = [(2.0, {1: 2.0, 2: 3.0}), (10.0, {1: 10.0, 2: 7.0}), (15.0, {1: 20.0}), (19.0, {1: 21.0})]
     monkeypatch.setattr(benchmark_stream, "_timed_stream", lambda *_: MagicMock(num_samples=4))
     monkeypatch.setattr(MagicMock, "streaming_split", lambda *_, **__: (None,), raising=False)
-    monkeypatch.setattr(benchmark_stream, "read_batches", lambda _: (read.append(batch) or batch for _ in range(9)))
-    monkeypatch.setattr(benchmark_stream, "cpu_seconds", lambda: {1: 2.0 * len(read), 2: 1.0 * len(read)})
+    monkeypatch.setattr(benchmark_stream, "read_batches", lambda _: iter([batch] * 9))
+    monkeypatch.setattr(benchmark_stream, "_mark", lambda: marks.pop(0))
+    monkeypatch.setattr(benchmark_stream.time, "sleep", lambda _: None)
     found = stream_rate(None, decoder="pyav", actors=1, micro_batch=2, batches=4)
-    assert found["clips_per_cpu_second"] == pytest.approx(4 * 2 / (4 * 3))
-    assert found["ray_ms_per_clip"] == pytest.approx(1e3 * (3 - 0.5) / 2)
+    assert found["clips_per_cpu_second"] == pytest.approx(4 * 2 / 12) and found["clips_per_second"] == 1
+    assert found["ray_ms_per_clip"] == pytest.approx(1e3 * (12 - 4 * 0.5) / 8)
+    assert found["ray_ms_per_second"] == pytest.approx(1e3 / 4)
+    assert found["ray_ms_per_further_clip"] == pytest.approx(1e3 * (12 - 4 * 0.5 - 2) / 8)
+    assert not marks
 
 
 def test_every_decoder_that_loads_is_measured_alone_and_in_the_per_sample_function(clips):
@@ -81,6 +86,7 @@ def test_figures_are_set_against_the_reference_reader():
     assert found["reference"] == 34.0
     assert found["raw_decord_ratio"] == pytest.approx(59.7 / 34, abs=1e-3)
     assert found["stream_decord_ratio"] == 0.5 and found["stream_decord_ray_ms_per_clip"] == 0.75
+    assert found["stream_decord_ray_share"] == pytest.approx(0.75e-3 * 34, abs=1e-3)
 
 
 @pytest.mark.parametrize("arguments", [["--batches", "1"], ["--samples", "0"], ["--clip", "nowhere.mp4"]])

@@ -72,7 +72,7 @@ def test_what_became_of_every_video_is_in_the_index_and_in_the_file(tmp_path: Pa
     assert (rows["b/0.mp4"]["faces"], rows["b/0.mp4"]["source"]) == (2, "mediapipe")
     assert (rows["b/1.mp4"]["status"], rows["b/1.mp4"]["row_group"], rows["b/1.mp4"]["source"]) == ("no_face", -1, "")
     assert (rows["c/0.mp4"]["status"], rows["c/0.mp4"]["detail"]) == ("decode", "frame 3 cannot be decoded")
-    written = list(read_file(write_file(SHARDS[1])))
+    written = list(read_file(write_file(SHARDS[1]), name="shard"))
     assert [(video.uri, video.status, len(video.tracks)) for video in written] == [
         ("b/0.mp4", "ok", 2),
         ("b/1.mp4", "no_face", 0),
