@@ -23,6 +23,7 @@ FIRST_SEED = 9
 def test_two_disturbed_runs_lose_nothing_and_end_like_undisturbed_ones(tmp_path: Path) -> None:
     command = [sys.executable, str(JOB), "--seeds", "2", "--first-seed", str(FIRST_SEED), "--home", str(tmp_path)]
     ended = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"RAY_AUTH_MODE": "disabled"})
+    assert ended.stdout, ended.stderr[-6000:]
     result = json.loads(ended.stdout.splitlines()[-1])
     assert (ended.returncode, result["wrong"]) == (0, []), ended.stderr[-6000:]
 
