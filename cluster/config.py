@@ -90,7 +90,7 @@ class CheckpointConfig:
     """Milestones: the checkpoint at the end of each of these epochs is never deleted."""
     timeout_s: float = 1800.0
     """Seconds from the copy of the state to the commit, at most: when they are over, the ranks that have not written
-    their part are named, and the workers are started again."""
+    their part are named, and the workers are started again. Reading a checkpoint waits as long for the slowest rank."""
     max_failed_saves: int = 2
     """Saves in a row that may fail (a full disk, a storage that is down) while training goes on; one more stops the
     run. The last save before a run ends or stops must succeed."""

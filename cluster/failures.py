@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pipelines.redaction import redact
+from pipelines.storage import redact
 
 
 class TrainingError(RuntimeError):
@@ -41,8 +41,8 @@ class SamplesMiscounted(TrainingError):
     """What an epoch read is not what it trained on and rejected, or not what the epoch is made of."""
 
 
-class RefusedAhead(TrainingError):
-    """A step after the checkpoint has been refused before, and the run was not told to try it again."""
+class RefusedAhead(NonFinite):
+    """That has happened at a step after the checkpoint, and the run was not told to try it again."""
 
 
 class WorkersFailed(TrainingError):

@@ -7,17 +7,15 @@ and judges from what it saw whether starting the group again makes sense (`failu
 from __future__ import annotations
 
 import logging
-import traceback
 from collections import deque
 from typing import Any
 
 from cluster.failures import Attempt
-from pipelines.redaction import RedactingFormatter
+from cluster.log_lines import ShortFormatter
 
 News = dict[str, float] | str
 """A row of metrics, or a line to show."""
 
-_TRACEBACK_CALLS, _TRACEBACK_LINES = 3, 16  # of a warning; the whole is long when errors follow from errors
 _NEWS_KEPT = 1000  # the driver asks twice a second
 _ANSWERS_AWAITED = 100
 
@@ -123,13 +121,7 @@ class LinkHandler(logging.Handler):
     def __init__(self, link: WorkerLink, level: int) -> None:
         super().__init__(level)
         self._link = link
-        self.setFormatter(_ShortFormatter(f"rank {link.rank} %(levelname)s %(name)s: %(message)s"))
+        self.setFormatter(ShortFormatter(f"rank {link.rank} %(levelname)s %(name)s: %(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
         self._link.publish(self.format(record))
-
-
-class _ShortFormatter(RedactingFormatter):
-    def formatException(self, ei: Any) -> str:
-        lines = "".join(traceback.format_exception(*ei, limit=-_TRACEBACK_CALLS)).splitlines()
-        return "\n".join(lines[-_TRACEBACK_LINES:])

@@ -25,8 +25,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from pipelines.redaction import RedactingFormatter, redact
-from pipelines.storage import Storage
+from cluster.log_lines import RedactingFormatter
+from pipelines.storage import Storage, redact
 
 logger = logging.getLogger(__name__)
 

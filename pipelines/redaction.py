@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 
@@ -30,10 +29,3 @@ def redact(text: str) -> str:
     text = _SIGNED_QUERY.sub(r"\1?[redacted]", text)
     text = _KEY_ID.sub("[redacted]", text)
     return _ASSIGNMENT.sub(r"\1\2[redacted]", text)
-
-
-class RedactingFormatter(logging.Formatter):
-    """A log line, its traceback included, without secrets."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record))

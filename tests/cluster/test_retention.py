@@ -74,11 +74,11 @@ def test_two_good_checkpoints_remain_after_any_sequence_of_commits_damages_and_f
     choose = random.Random(seed)
     monkeypatch.setattr(module, "ORPHAN_AGE", timedelta(hours=choose.choice([-1, 24])))  # at once, or not in this test
     storage = WeakStorage(tmp_path)
-    retention = Retention(storage, CheckpointConfig(keep_last=choose.choice([2, 3])))
+    retention = Retention(storage, CheckpointConfig(keep_last=choose.choice([2, 2, 2, 3])))
     good: list[str] = []
     for step in range(1, 25):
         good.append(write_commit(Storage(tmp_path), step).name)
-        while len(good) > 1 and choose.random() < 0.4:
+        while len(good) > 1 and choose.random() < 0.3:
             _damage(storage, retention, good.pop(choose.randrange(len(good))), choose)
         storage.broken = frozenset(verb for verb in ("remove", "remove_tree", "write") if choose.random() < 0.3)
         retention.apply()
@@ -91,7 +91,7 @@ def test_two_good_checkpoints_remain_after_any_sequence_of_commits_damages_and_f
 
 
 def _damage(storage: WeakStorage, retention: Retention, name: str, choose: random.Random) -> None:
-    kind = choose.choice(["missing", "short", "commit", "content", "content, not to be marked"])
+    kind = choose.choice(["missing", "short", "commit", "content", *["content, not to be marked"] * 4])
     if kind == "missing":
         Storage.remove(storage, f"{name}/{WEIGHTS}")
     elif kind == "short":

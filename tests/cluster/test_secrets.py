@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from cluster.failures import describe
+from cluster.log_lines import RedactingFormatter
 from cluster.monitor import LinkHandler
 from cluster.runtime import REPOSITORY, _runtime_env, result_line
 from cluster.worker_group import CPU_WORKER_VARIABLES
 from pipelines import catalog
-from pipelines.redaction import RedactingFormatter
 from pipelines.retry import ObjectMissing
 from pipelines.storage import Storage
 from tests.cluster.loops import ListedLink, toy_run

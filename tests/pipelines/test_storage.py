@@ -3,6 +3,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,6 +55,15 @@ def test_a_folder_is_not_an_object_and_a_missing_one_is_empty(storage: Storage) 
     assert list(storage.list("absent")) == []
     with pytest.raises(ObjectMissing, match="absent"):
         storage.read("absent")
+
+
+def test_a_local_folder_knows_its_free_space_before_it_exists_and_a_bucket_has_no_limit(storage: Storage) -> None:
+    free = storage.child("not", "there").free_bytes()
+    if storage.is_local:
+        assert 0 < free <= shutil.disk_usage(Path(storage.uri).parent).total
+        assert not Path(storage.uri).exists()
+    else:
+        assert free is None
 
 
 def test_the_entity_tag_changes_with_the_content(storage: Storage) -> None:
