@@ -10,7 +10,7 @@ GLOBAL_BATCH = 4
 
 @dataclass(frozen=True)
 class SoakConfig:
-    """How many runs are disturbed, and how large they are. One takes some two minutes on 2 cores."""
+    """How many runs are disturbed, and how large they are. One takes minutes: it starts some six groups of workers."""
 
     seeds: int = 20
     """Runs, each with a plan of faults drawn from its seed, and as many undisturbed ones to compare with."""
