@@ -10,7 +10,7 @@ GLOBAL_BATCH = 4
 
 @dataclass(frozen=True)
 class SoakConfig:
-    """How many runs are disturbed, and how large they are. One takes some two minutes on 2 cores."""
+    """How many runs are disturbed, and how large they are. One takes minutes: it starts some six groups of workers."""
 
     seeds: int = 20
     """Runs, each with a plan of faults drawn from its seed, and as many undisturbed ones to compare with."""
@@ -18,7 +18,7 @@ class SoakConfig:
     """The others follow it. The same seed means the same faults."""
     epochs: int = 3
     """Of every run; the first fault comes in the first of them."""
-    steps_per_epoch: int = 4
+    steps_per_epoch: int = 6
     """Of every run; a corpus of 4 videos for each step, less one so that every epoch ends in a smaller batch."""
     workers: int = 2
     """Most workers that a run has; it is also stopped and resumed with another power of two, up to 4."""

@@ -1,7 +1,7 @@
 """What happens to one run of a soak, drawn from its seed: which workers it has until when, and which faults meet it.
 
-Two failures at one step are for a run the reason to give up. So every misfortune lies between two checkpoints of its
-own, and is over before the next is due.
+Two failures at one step are for a run the reason to give up, and a checkpoint may still be on its way to the storage
+while the next steps are made. So between two misfortunes there lies a checkpoint that neither of them meets.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ CHECKPOINT_EVERY = 2
 MOST_FAULTS = 4
 RETENTION_FROM = 4
 """Index of the first checkpoint that surely replaces an old one, even after an upload that failed."""
+
+STEP_PHASES = ("forward", "backward", "update", "mark")
 
 Draw = random.Random
 
@@ -69,9 +71,7 @@ def draw_plan(config: SoakConfig, seed: int) -> SoakPlan:
     first = draw.choice(early)
     others = draw.sample(MISFORTUNES, draw.randint(1, MOST_FAULTS - 1))
     others.sort(key=lambda kind: kind is not _driver_killed)  # it hears of steps late: the earliest place is its
-    left = [slot for slot in slots if slot != first]
-    kinds = [_worker_killed, *others]
-    places = [first, *sorted(draw.sample(left, min(len(left), len(others))), key=lambda slot: slot.index)]
+    kinds, places = [_worker_killed, *others], [first, *_apart(first, slots, draw)]
     faults = [fault for kind, slot in zip(kinds, places, strict=False) for fault in kind(slot, draw)]
     return SoakPlan(seed, draw.choice((0, 1, 2, 3)), legs, tuple(_spec(fault) for fault in faults))
 
@@ -129,12 +129,21 @@ def _slots(config: SoakConfig, legs: tuple[Leg, ...]) -> list[Slot]:
     return found
 
 
+def _apart(first: Slot, slots: list[Slot], draw: Draw) -> list[Slot]:
+    """Places of further misfortunes, in their order; none is beside another or beside the first."""
+    taken = [first]
+    for slot in draw.sample(slots, len(slots)):
+        if all(abs(slot.index - other.index) > 1 for other in taken):
+            taken.append(slot)
+    return sorted(taken[1:], key=lambda slot: slot.index)
+
+
 def _worker_killed(slot: Slot, draw: Draw) -> list[Fault]:
     rank = draw.randrange(slot.workers)
-    phases = ["forward", "backward", "update", "mark", "write"]
-    phases += ["commit"] if rank == 0 else []
-    phases += ["retain"] if rank == 0 and slot.index >= RETENTION_FROM else []
-    return [Fault("kill", rank, draw.choice(slot.steps), draw.choice(phases))]
+    saving = ["write", "commit"] if rank == 0 else ["write"]
+    saving += ["retain"] if rank == 0 and slot.index >= RETENTION_FROM else []
+    phase = draw.choice(draw.choice((STEP_PHASES, saving)))
+    return [Fault("kill", rank, draw.choice(slot.steps), phase)]
 
 
 def _all_workers_killed(slot: Slot, draw: Draw) -> list[Fault]:
@@ -147,8 +156,7 @@ def _driver_killed(slot: Slot, draw: Draw) -> list[Fault]:
 
 
 def _worker_raised(slot: Slot, draw: Draw) -> list[Fault]:
-    phase = draw.choice(("forward", "backward", "update", "mark"))
-    return [Fault("raise", draw.randrange(slot.workers), draw.choice(slot.steps), phase)]
+    return [Fault("raise", draw.randrange(slot.workers), draw.choice(slot.steps), draw.choice(STEP_PHASES))]
 
 
 def _upload_failed(slot: Slot, draw: Draw) -> list[Fault]:
