@@ -111,7 +111,7 @@ class Training:
     steps: int = 60
     """Steps that count, after three to warm up."""
     saves: int = 3
-    """Checkpoints among these steps."""
+    """Checkpoints among these steps; the end of the run may add one."""
     directory: str | None = None
     """Where checkpoints are written, a folder or s3://bucket/prefix; removed afterwards. None: a temporary folder."""
 
