@@ -1,10 +1,13 @@
 #!/usr/bin/env python
-"""Measures this machine: how many clips a CPU second reads, how many a second of the device trains on.
+"""Measures this machine: how many clips a CPU second reads, how many a second of the device trains on, what
+checkpoints and bookkeeping take of that.
 
     python jobs/benchmark.py input
     python jobs/benchmark.py input --clip talking_face.mp4
     python jobs/benchmark.py model
     python jobs/benchmark.py model --recipe vit_base_joint --batch 64
+    python jobs/benchmark.py training
+    python jobs/benchmark.py training --recipe mae_dfer_base --batch 8 --steps 12
 
 The last line on stdout is one JSON object.
 """
@@ -96,8 +99,51 @@ def measure_model(options: tyro.conf.OmitArgPrefixes[Model]) -> None:
     print_result(result)
 
 
+@dataclass(frozen=True)
+class Training:
+    """What checkpoints and bookkeeping take of the time of a training step, at the recipe's interval: the real loop in
+    one process, on noise from memory."""
+
+    recipe: str = "nano"
+    """A recipe of jobs/pretrain_voxceleb.py."""
+    batch: int | None = None
+    """Clips of a step. None: the recipe's global batch."""
+    steps: int = 60
+    """Steps that count, after three to warm up."""
+    saves: int = 3
+    """Checkpoints among these steps; the end of the run may add one."""
+    directory: str | None = None
+    """Where checkpoints are written, a folder or s3://bucket/prefix; removed afterwards. None: a temporary folder."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "saves"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value} must be at least 1")
+        if self.steps < 1 or self.steps % self.saves:
+            raise ValueError(f"steps={self.steps} must be a positive multiple of saves={self.saves}")
+
+
+def measure_training(options: tyro.conf.OmitArgPrefixes[Training]) -> None:
+    """What checkpoints and bookkeeping cost."""
+    from cluster.runtime import print_result
+    from jobs.parts.benchmark_training import measure
+
+    try:
+        result = measure(
+            options.recipe,
+            batch=options.batch,
+            steps=options.steps,
+            saves=options.saves,
+            directory=options.directory,
+        )
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    print_result(result)
+
+
 def main() -> None:
-    subcommands = {"input": measure_input, "model": measure_model}
+    subcommands = {"input": measure_input, "model": measure_model, "training": measure_training}
     tyro.extras.subcommand_cli_from_dict(subcommands, description=__doc__)
 
 
