@@ -25,11 +25,10 @@ from tests.cluster.tiny_runs import (
     losses,
     tiny_run,
 )
-from tests.cluster.toy import ToyFaults
 from tests.cluster.workers import Workers
 
 EPOCHS = 3
-TASK = Reference("tests.cluster.toy:make_task", ToyFaults())
+TASK = Reference("tests.cluster.toy:make_task", ())
 STREAMS = {
     "once": TinyData("numbers", videos=26, passes=1),
     "three times": TinyData("numbers", videos=9, passes=3, rejected=(4,)),

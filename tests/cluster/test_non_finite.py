@@ -12,12 +12,13 @@ import pytest
 from cluster.commit import scan
 from cluster.config import CheckpointConfig, EngineConfig
 from cluster.failures import NonFinite
+from cluster.fault_config import FaultPlan
 from cluster.protocols import BatchPlan, Reference
 from cluster.trainer import DIRECTORY
 from pipelines.storage import Storage
 from tests.cluster.loops import Loss, toy_run
 from tests.cluster.tiny_runs import live
-from tests.cluster.toy import ToyData, ToyFaults, remaining_blocks
+from tests.cluster.toy import ToyData, remaining_blocks
 from tests.cluster.workers import Workers
 
 BAD_STEP = 3
@@ -37,8 +38,8 @@ def test_a_bad_number_of_one_rank_stops_all_before_the_update(
     pair: Workers, tmp_path: Path, stage: int, precision: str, what: str
 ) -> None:
     own = blocks_of_rank_1()
-    bad_id = own[1][0]  # half of the step's gradients are there by then
-    faults = ToyFaults(nan_ids=(bad_id,)) if what == "loss" else ToyFaults(nan_gradient_ids=(bad_id,))
+    phase = {"loss": "forward", "gradient": "backward"}[what]
+    faults = FaultPlan((f"nan:rank=1,step={BAD_STEP},phase={phase}",))
     settings = {
         "engine": EngineConfig(zero_stage=stage, precision=precision, micro_batch=2),
         "checkpoint": CheckpointConfig(every_steps=BAD_STEP - 1),
@@ -47,17 +48,17 @@ def test_a_bad_number_of_one_rank_stops_all_before_the_update(
     stream = Reference("tests.cluster.loops:make_stream", (ToyData(), Loss()))
     run = replace(toy_run(tmp_path, data=ToyData(), faults=faults, **settings), stream=stream)
     ends = pair.run(live, run)
-    for rank, ended in enumerate(ends):
+    for ended in ends:
         assert isinstance(ended.error, NonFinite) and f"the {what} of step {BAD_STEP}" in str(ended.error)
         assert (ended.step, ended.updates) == (BAD_STEP - 1, BAD_STEP - 1)
-        assert ended.begun[-1][0] == BAD_STEP and (bad_id in ended.begun[-1][1]) == (rank == 1)
-    # The checkpoint was made before the bad step: who resumes from it loads what the refused step has left.
-    for ended, resumed in zip(ends, pair.run(live, run), strict=True):
-        assert resumed.resumed_step == BAD_STEP - 1 and resumed.loaded == ended.left
+        assert ended.begun[-1][0] == BAD_STEP
     [commit] = scan(Storage(tmp_path / DIRECTORY)).commits
     assert commit.step == BAD_STEP - 1 and commit.progress["samples"] == 8 * (BAD_STEP - 1)
     report = json.loads((tmp_path / f"failures/step-{BAD_STEP:08d}.json").read_text())
     assert (report["step"], report["epoch"]) == (BAD_STEP, 0)
-    assert [entry["finite"] for entry in report["ranks"]] == [True, what == "gradient"]
+    assert [list(entry["non_finite"]) for entry in report["ranks"]] == [[], ["loss"] if what == "loss" else []]
     assert sorted(report["ranks"][1]["sample_ids"]) == sorted(own[0] + own[1])
     assert all(len(entry["losses"]) == 2 for entry in report["ranks"])
+    # The checkpoint was made before the bad step: who resumes from it loads what the refused step has left.
+    for ended, resumed in zip(ends, pair.run(live, replace(run, retry_refused=True)), strict=True):
+        assert resumed.resumed_step == BAD_STEP - 1 and resumed.loaded == ended.left
