@@ -159,7 +159,10 @@ def _keep_training(run: TrainingRun, resources: dict[str, float], monitor: Any, 
     storage, failed = Storage(run.run_directory), []
     while True:
         commit = _newest(run)
+        if commit is not None and commit.epoch >= run.last_epoch:  # the node began to drain when all was done
+            return
         step = commit.step if commit else 0
+        failed = [attempt for attempt in failed if attempt.resumed_step == step]  # before that there was progress
         if reason := verdict(failed, committed_step=step, max_failures=run.workers.max_failures):
             raise WorkersFailed(reason)
         if commit is not None:
