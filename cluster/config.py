@@ -88,7 +88,7 @@ class CheckpointConfig:
     keep_last: int = 2
     keep_epochs: tuple[int, ...] = ()
     """Milestones: the checkpoint at the end of each of these epochs is never deleted."""
-    timeout_s: float = 1800.0
+    timeout_s: float = 1200.0
     """Seconds from the copy of the state to the commit, at most: when they are over, the ranks that have not written
     their part are named, and the workers are started again. Reading a checkpoint waits as long for the slowest rank."""
     max_failed_saves: int = 2

@@ -232,7 +232,7 @@ class Loop:
         self.ledger.count(trained=batch.num_real, rejected=batch.num_rejected)
         self.quarantined += batch.num_rejected
         self.samples += batch.num_real
-        if self.audit is not None:
+        if self.audit is not None and batch.num_real:
             self.audit.note(self.step, self.ledger.epoch, batch.real_ids)
         self.ledger.check_budget(self.run.quarantine, self.stream.samples_per_epoch)
 

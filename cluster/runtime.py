@@ -67,6 +67,7 @@ def ray_session(
     if ray.is_initialized():
         yield
         return
+    _was_asked_to_stop.clear()  # that was said to an earlier session of this process
     log_to_stderr()
     options: dict[str, Any] = {}
     variables: dict[str, str] = {}
@@ -103,9 +104,9 @@ def stop_requests() -> Iterator[threading.Event]:
     """Inside the block the first SIGTERM sets the event instead of ending the process; a second one ends it. Within
     another block that was asked to stop, the event is set from the beginning."""
     event = threading.Event()
-    if any(outer.is_set() for outer in _stop_requests):
+    _stop_requests.append(event)  # first, so that a signal that comes in between finds it
+    if any(outer.is_set() for outer in list(_stop_requests)):
         event.set()
-    _stop_requests.append(event)
     try:
         yield event
     finally:
@@ -114,13 +115,14 @@ def stop_requests() -> Iterator[threading.Event]:
 
 def ask_to_stop(why: str) -> bool:
     """Sets the events of all blocks of `stop_requests` that there are; False where none waits for it."""
-    waiting = [event for event in _stop_requests if not event.is_set()]
-    if waiting:
-        logger.warning("%s: stopping where it can be gone on with; a second SIGTERM ends the run at once", why)
-        _was_asked_to_stop.set()
+    waiting = [event for event in list(_stop_requests) if not event.is_set()]
+    if not waiting:
+        return False
+    _was_asked_to_stop.set()
     for event in waiting:
         event.set()
-    return bool(waiting)
+    logger.warning("%s: stopping where it can be gone on with; a second SIGTERM ends the run at once", why)
+    return True
 
 
 def end_job(result: dict[str, Any], run_directory: Storage | None = None) -> None:

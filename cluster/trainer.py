@@ -30,7 +30,7 @@ from cluster.config import (
     TelemetryConfig,
     WorkersConfig,
 )
-from cluster.failures import TrainingError, WorkersFailed, verdict
+from cluster.failures import RunTakenOver, TrainingError, WorkersFailed, describe, verdict
 from cluster.fault_config import DRIVER, FaultPlan
 from cluster.faults import DIRECTORY as FAULTS
 from cluster.faults import Faults, unfired
@@ -80,6 +80,11 @@ class TrainingRun:
     def __post_init__(self) -> None:
         if self.stop_at_step is not None and self.stop_at_step < 1:
             raise ValueError(f"stop_at_step={self.stop_at_step} must be positive, or None for the whole run")
+        if self.checkpoint.timeout_s >= self.workers.hang_timeout_s:
+            raise ValueError(
+                f"checkpoint.timeout_s={self.checkpoint.timeout_s:g} must be below workers.hang_timeout_s="
+                f"{self.workers.hang_timeout_s:g}, or a worker that waits for a slow save is taken for one that hangs"
+            )
 
     @property
     def last_epoch(self) -> int:
@@ -159,17 +164,23 @@ def _keep_training(run: TrainingRun, resources: dict[str, float], monitor: Any, 
     storage, failed = Storage(run.run_directory), []
     while True:
         commit = _newest(run)
-        if commit is not None and commit.epoch >= run.last_epoch:  # the node began to drain when all was done
-            return
         step = commit.step if commit else 0
-        failed = [attempt for attempt in failed if attempt.resumed_step == step]  # before that there was progress
         if reason := verdict(failed, committed_step=step, max_failures=run.workers.max_failures):
             raise WorkersFailed(reason)
+        if commit is not None and commit.epoch >= run.last_epoch:  # the workers went when all was done
+            return
+        failed = [attempt for attempt in failed if attempt.resumed_step == step]  # before that there was progress
         if commit is not None:
             logger.info("run %s resumes at step %d, epoch %d (%s)", run.name, step, commit.epoch, commit.name)
         plan = plan_batches(run, cluster_capacity())
         attempt = attempts.begin(storage, resumed_step=step, workers=plan.workers)
-        failure = train_once(run, plan, resources, monitor, attempt=attempt, resumed_step=step)
+        try:
+            failure = train_once(run, plan, resources, monitor, attempt=attempt, resumed_step=step)
+        except RunTakenOver:  # the file is another's now
+            raise
+        except TrainingError as error:
+            attempts.end(storage, attempt, f"stopped: {describe(error)}".splitlines()[0])
+            raise
         attempts.end(storage, attempt, failure.summary() if failure else "ended")
         if failure is None or (stop.is_set() and not failure.is_fatal):
             return

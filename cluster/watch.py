@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
+from cluster.failures import describe
 from cluster.monitor import News
 from cluster.runtime import ask_to_stop
 from cluster.telemetry import Row
@@ -75,16 +76,17 @@ class _Watch:
 
     def follow(self, done: threading.Event) -> None:
         """Until the event is set, and once more after it."""
-        steps = (self._show_news, self._pass_on_drains, self._pass_on_stop)
+        failed: set[str] = set()
         is_last = False
         while not is_last:
             is_last = done.wait(_POLL_SECONDS)
-            for step in list(steps):
+            for step in (self._show_news, self._pass_on_drains, self._pass_on_stop):
                 try:
                     step()
-                except Exception as error:  # a convenience each; the run and the others go on without it
-                    logger.warning("%s ended: %s: %s", step.__name__.strip("_"), type(error).__name__, error)
-                    steps = tuple(one for one in steps if one != step)
+                except Exception as error:  # the run goes on, and the next time it may go well
+                    if step.__name__ not in failed:
+                        failed.add(step.__name__)
+                        logger.warning("could not %s: %s", step.__name__.replace("_", " ").strip(), describe(error))
 
     def _show_news(self) -> None:
         import ray

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from cluster.failures import Attempt
+from cluster.failures import Attempt, describe
 from cluster.protocols import BatchPlan
 from cluster.watchdog import PATIENCE_SECONDS
 
@@ -77,10 +77,10 @@ def train_once(
         try:
             with _own_interrupts():
                 error = trainer.fit().return_value
-        except TrainingFailedError as failure:
+        except (TrainingFailedError, ray.exceptions.RayActorError) as failure:  # of the workers, or of Ray's controller
             ended: Attempt = ray.get(monitor.attempt.remote())
             if not ended.nodes:
-                ended.errors.setdefault(0, f"the workers could not be started: {failure}")
+                ended.errors.setdefault(0, f"the workers could not be started: {describe(failure)}")
             return ended
     if error is not None:
         raise error

@@ -19,6 +19,15 @@ os.environ["RAY_AUTH_MODE"] = "disabled"
 os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # what calls Ray when it is down fails, and starts no cluster for the rest
 
 
+@pytest.fixture(autouse=True)
+def nobody_asks_to_stop() -> Iterator[None]:
+    """What one test asks of its process is not asked of the next."""
+    yield
+    from cluster import runtime
+
+    runtime._was_asked_to_stop.clear()
+
+
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
     """Address of moto's S3 in a process of its own."""

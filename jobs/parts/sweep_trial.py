@@ -68,7 +68,7 @@ class PretrainingTrial:
                 is_scored = True
                 report(int(row.get("samples", 0)), row[score])
 
-        result = train(config, work, name, directory, sharing=sharing, watch=watch)
+        result = _whole(train(config, work, name, directory, sharing=sharing, watch=watch))
         # again, for a run that was finished before, or told of its last row when nobody listened any more
         for row in read_rows(directory, "metrics.jsonl", result["steps"]):
             watch(row)
@@ -90,12 +90,20 @@ class FinetuneTrial:
         runs = prepare(Command(self._shared.config_of(values)), self._home)
         scores, checkpoints, samples = [], [], 0
         for run in runs:
-            result = train(run.work.config, run.work, run.name, run.directory, sharing=sharing)
+            result = _whole(train(run.work.config, run.work, run.name, run.directory, sharing=sharing))
             samples += result["samples"]
             checkpoints.append(result["checkpoint"])
             scores.append(validation_score(run, self._shared.sweep.metric, result["steps"]))
             report(samples, sum(scores) / len(scores))
         return {"runs": [run.directory.uri for run in runs], "checkpoints": checkpoints, "validation": scores}
+
+
+def _whole(result: dict[str, Any]) -> dict[str, Any]:
+    """Raises RuntimeError, by which the trial is started again, for a run that had to leave its node: half of a run
+    has no score."""
+    if not result["is_finished"]:
+        raise RuntimeError(f"{result['run_directory']} was stopped at step {result['steps']}")
+    return result
 
 
 def prepare_pretraining(config: Any, home: Storage) -> Pretraining:

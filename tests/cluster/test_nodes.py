@@ -26,6 +26,8 @@ from pipelines.storage import Storage
 from tests.cluster.loops import toy_run
 from tests.cluster.toy import ToyData
 
+pytestmark = pytest.mark.soak
+
 NODES, EVERY = 3, 6
 DRAINED_AFTER, LOST_AFTER = 2, 9  # steps, of 7 in an epoch
 

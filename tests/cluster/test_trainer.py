@@ -18,7 +18,7 @@ from cluster import attempts, runtime
 from cluster.audit import surviving
 from cluster.checkpoint import load_weights
 from cluster.commit import scan
-from cluster.config import EngineConfig, OptimizerConfig, WorkersConfig
+from cluster.config import CheckpointConfig, EngineConfig, OptimizerConfig, WorkersConfig
 from cluster.failures import NonFinite, WorkersFailed
 from cluster.fault_config import FaultPlan
 from cluster.ledger import read_epoch
@@ -174,7 +174,9 @@ def test_a_rank_that_hangs_is_noticed_by_the_others_which_leave_their_stacks_and
 ) -> None:
     workers = WorkersConfig(num_workers=2, cpus_per_worker=0.5, hang_timeout_s=60)
     faults = FaultPlan(("stop:rank=1,step=5,phase=update",), record_ids=True)
-    result = fit(toy_run(folder / "hang", data=ToyData(), workers=workers, faults=faults, probes=()))
+    checkpoint = CheckpointConfig(every_steps=3, timeout_s=50)
+    run = toy_run(folder / "hang", data=ToyData(), workers=workers, checkpoint=checkpoint, faults=faults, probes=())
+    result = fit(run)
     assert result.is_finished and result.steps == 14 and result.unfired_faults == ()
     assert surviving(Storage(result.run_directory)) == {epoch: dict.fromkeys(range(50), 1) for epoch in (0, 1)}
     first, second = attempts.read(Storage(result.run_directory))
@@ -259,6 +261,11 @@ def test_a_global_batch_that_cannot_be_dealt_out_is_refused_with_what_can() -> N
 def test_a_run_that_stops_before_its_first_step_is_refused() -> None:
     with pytest.raises(ValueError, match="stop_at_step=0"):
         base_run(stop_at_step=0)
+
+
+def test_a_save_may_not_take_as_long_as_a_worker_that_is_taken_for_hung() -> None:
+    with pytest.raises(ValueError, match=r"checkpoint\.timeout_s=90 must be below workers\.hang_timeout_s=60"):
+        replace(base_run(), workers=WorkersConfig(hang_timeout_s=60), checkpoint=CheckpointConfig(timeout_s=90))
 
 
 def test_settings_of_ray_train_are_explicit_but_the_users_own_stay() -> None:
