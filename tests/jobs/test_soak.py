@@ -19,6 +19,7 @@ FIRST_SEED = 9
 """Of two whose plans have, together, all that the docstring says."""
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(1200)
 def test_two_disturbed_runs_lose_nothing_and_end_like_undisturbed_ones(tmp_path: Path) -> None:
     command = [sys.executable, str(JOB), "--seeds", "2", "--first-seed", str(FIRST_SEED), "--home", str(tmp_path)]
