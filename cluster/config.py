@@ -63,8 +63,8 @@ class WorkersConfig:
     """None: one per GPU of the cluster, or one on CPUs."""
     cpus_per_worker: float = 0.5
     max_failures: int = 3
-    """Restarts of the worker group, after workers died, without a new checkpoint in between, before the run gives up.
-    Two deaths in the same step end it at once."""
+    """Restarts of the worker group, after workers died, without a new checkpoint in between, before the run gives up; 0
+    for none at all. Two deaths in the same step end it at once."""
     hang_timeout_s: float = 1800.0
     """A worker that is so long in one step, save or wait for data writes down where it stands and ends; starting may
     take as long. The group is then started again."""

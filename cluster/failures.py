@@ -104,6 +104,8 @@ def verdict(attempts: Sequence[Attempt], *, committed_step: int, max_failures: i
     last = attempts[-1]
     if last.is_fatal:
         return f"the workers failed {last.describe()}"
+    if not (max_failures or last.was_drained):
+        return f"gave up after 0 restarts, as was asked: the workers failed {last.describe()}"
     fruitless = [attempt for attempt in attempts if attempt.resumed_step == committed_step]
     failed = [attempt for attempt in fruitless if not attempt.was_drained]
     if len(failed) >= 2 and failed[-1].place == failed[-2].place and not last.was_drained:

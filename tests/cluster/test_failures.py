@@ -50,7 +50,11 @@ def test_deaths_without_a_new_checkpoint_are_counted_wherever_they_happen() -> N
     assert judged(*lives[:3]) is None
     reason = judged(*lives)
     assert reason is not None and "gave up after 3 restarts without a new checkpoint" in reason and "step 6" in reason
-    assert judged(died_at(3), max_failures=0) is not None
+
+
+def test_who_wants_no_restart_gets_none_whatever_was_committed_but_a_drained_node_is_no_failure() -> None:
+    assert "gave up after 0 restarts" in (judged(died_at(3), committed_step=2, max_failures=0) or "")
+    assert judged(died_at(3, is_drained=True), committed_step=2, max_failures=0) is None
 
 
 def test_drained_nodes_are_no_failures_but_have_a_limit_of_their_own() -> None:
