@@ -115,10 +115,6 @@ class CheckpointStore:
         """Not collective. See cluster.commit.newest."""
         return newest(self.storage)
 
-    def save(self, engine: Engine, progress: Progress, metadata: dict[str, Any]) -> str:
-        """Collective. Stages and commits at once; returns the name."""
-        return self.commit(self.stage(engine, progress, metadata))
-
     def stage(self, engine: Engine, progress: Progress, metadata: dict[str, Any]) -> Staged:
         """Collective. Copies the state, which training may then change.
 
@@ -138,8 +134,8 @@ class CheckpointStore:
     def commit(self, staged: Staged) -> str:
         """Collective, in any one thread of each rank. Writes what was staged, commits it and returns its name.
 
-        Raises CheckpointError, with nothing committed and nothing left behind, when a rank fails to write, or what the
-        guard raised.
+        Raises CheckpointError, with nothing committed, when a rank fails to write, or what the guard raised; what has
+        been written is removed, unless the storage does not answer.
         """
         name = staged.name
         try:

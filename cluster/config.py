@@ -66,8 +66,8 @@ class WorkersConfig:
     """Restarts of the worker group, after workers died, without a new checkpoint in between, before the run gives up; 0
     for none at all. Two deaths in the same step end it at once."""
     hang_timeout_s: float = 1800.0
-    """A worker that is so long in one step, save or wait for data writes down where it stands and ends; starting may
-    take as long. The group is then started again."""
+    """A worker that is so long in one step, save, probe or wait for data writes down where it stands and ends;
+    starting may take as long. The group is then started again."""
     deterministic: bool = False
     """Fixed order of batches, deterministic kernels and one thread: after a restart with as many workers on machines of
     the same kind every bit is that of a run left alone. Slower."""
@@ -89,8 +89,9 @@ class CheckpointConfig:
     keep_epochs: tuple[int, ...] = ()
     """Milestones: the checkpoint at the end of each of these epochs is never deleted."""
     timeout_s: float = 1200.0
-    """Seconds from the copy of the state to the commit, at most: when they are over, the ranks that have not written
-    their part are named, and the workers are started again. Reading a checkpoint waits as long for the slowest rank."""
+    """Seconds from the copy of the state until superseded checkpoints are removed, at most: when they are over, the
+    ranks that have not written their part are named, and the workers are started again. Reading a checkpoint waits
+    as long for the slowest rank."""
     max_failed_saves: int = 2
     """Saves in a row that may fail (a full disk, a storage that is down) while training goes on; one more stops the
     run. The last save before a run ends or stops must succeed."""

@@ -94,7 +94,8 @@ class Attempt:
 
 
 def verdict(attempts: Sequence[Attempt], *, committed_step: int, max_failures: int) -> str | None:
-    """Why the worker group is not to be started again after these attempts, all of which failed; None: start it.
+    """Why the worker group is not to be started again after these attempts, all of which failed or left a node that was
+    draining; None: start it.
 
     `committed_step` is that of the newest checkpoint. Progress is a newer checkpoint and nothing else: the failures
     since the last one are counted, those of drained nodes apart.

@@ -23,6 +23,7 @@ from pipelines.storage import Storage, StorageError
 logger = logging.getLogger(__name__)
 
 FAILURES = "failures"
+"""Folder of a run directory."""
 
 
 def rank_report(rank: int, sample_ids: list[int], seeds: list[int], losses: Sequence[dict[str, float]]) -> Any:

@@ -169,7 +169,6 @@ def _keep_training(run: TrainingRun, resources: dict[str, float], monitor: Any, 
             raise WorkersFailed(reason)
         if commit is not None and commit.epoch >= run.last_epoch:  # the workers went when all was done
             return
-        failed = [attempt for attempt in failed if attempt.resumed_step == step]  # before that there was progress
         if commit is not None:
             logger.info("run %s resumes at step %d, epoch %d (%s)", run.name, step, commit.epoch, commit.name)
         plan = plan_batches(run, cluster_capacity())

@@ -1,8 +1,8 @@
 """Ends a worker that hangs, and writes down where each of its threads stands.
 
 A rank that is stopped, or waits for one that is, says nothing by itself: gloo and NCCL wait for half an hour and name
-nobody. Every section of the loop (a wait for data, a step, a save) rearms the timer of faulthandler, which runs outside
-of the interpreter, so that it also fires while a library holds the interpreter's lock.
+nobody. Every section of the loop (a wait for data, a step, a save, a probe) rearms the timer of faulthandler, which
+runs outside of the interpreter, so that it also fires while a library holds the interpreter's lock.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import os
 import sys
 from pathlib import Path
 
+from cluster.step_reports import FAILURES
 from pipelines.storage import Storage
 
-FOLDER = "failures"
 PATIENCE_SECONDS = 60
 """So much longer the process groups wait, which end without a word of where anyone stands."""
 
@@ -27,7 +27,7 @@ class Watchdog:
         self._seconds = seconds
         self._file = None
         if run_directory.is_local:
-            folder = Path(run_directory.full(FOLDER))
+            folder = Path(run_directory.full(FAILURES))
             folder.mkdir(parents=True, exist_ok=True)
             self._path = folder / f"stacks-rank-{rank:05d}.txt"
             self._file = self._path.open("a", buffering=1)

@@ -15,8 +15,10 @@ The last line on stdout is one JSON object.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -50,20 +52,10 @@ class Input:
 
 def measure_input(options: tyro.conf.OmitArgPrefixes[Input]) -> None:
     """Clips per CPU second of the input pipeline."""
-    from cluster.runtime import print_result
     from jobs.parts.benchmark_input import measure
 
-    try:
-        result = measure(
-            options.clip,
-            samples=options.samples,
-            batches=options.batches,
-            micro_batch=options.micro_batch,
-            actors=options.actors,
-        )
-    except ValueError as error:
-        sys.exit(f"error: {error}")
-    print_result(result)
+    fields = vars(options).copy()
+    _print(measure, fields.pop("clip"), **fields)
 
 
 @dataclass(frozen=True)
@@ -89,14 +81,9 @@ class Model:
 
 def measure_model(options: tyro.conf.OmitArgPrefixes[Model]) -> None:
     """Clips per second of the pre-training step."""
-    from cluster.runtime import print_result
     from jobs.parts.benchmark_model import measure
 
-    try:
-        result = measure(options.recipe, batch=options.batch, steps=options.steps, threads=options.threads)
-    except ValueError as error:
-        sys.exit(f"error: {error}")
-    print_result(result)
+    _print(measure, **vars(options))
 
 
 @dataclass(frozen=True)
@@ -126,17 +113,16 @@ class Training:
 
 def measure_training(options: tyro.conf.OmitArgPrefixes[Training]) -> None:
     """What checkpoints and bookkeeping cost."""
-    from cluster.runtime import print_result
     from jobs.parts.benchmark_training import measure
 
+    _print(measure, **vars(options))
+
+
+def _print(measure: Callable[..., dict[str, Any]], *arguments: Any, **options: Any) -> None:
+    from cluster.runtime import print_result
+
     try:
-        result = measure(
-            options.recipe,
-            batch=options.batch,
-            steps=options.steps,
-            saves=options.saves,
-            directory=options.directory,
-        )
+        result = measure(*arguments, **options)
     except ValueError as error:
         sys.exit(f"error: {error}")
     print_result(result)

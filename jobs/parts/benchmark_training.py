@@ -84,7 +84,7 @@ class Stopwatch:
             with self.timed(part), book(part):
                 yield
 
-        loop.telemetry.timed = sections  # type: ignore[method-assign]
+        loop.telemetry.timed = sections
 
 
 class Unheard:

@@ -1,11 +1,13 @@
 """What the processes of `tests.cluster.workers` need, imported once for all of them."""
 
+import importlib
 import os
 
-os.environ["DS_ACCELERATOR"] = "cpu"
+os.environ["DS_ACCELERATOR"] = "cpu"  # read when DeepSpeed is imported
 
-import cluster.checkpoint  # noqa: F401
-import cluster.loop  # noqa: F401
-import cluster.optimizer_state  # noqa: F401
-import models.fine_tuning  # noqa: F401
-import models.masked_autoencoder  # noqa: F401
+for room, files in {
+    "cluster": ("checkpoint", "loop", "optimizer_state"),
+    "models": ("fine_tuning", "masked_autoencoder"),
+}.items():
+    for file in files:
+        importlib.import_module(f"{room}.{file}")

@@ -19,6 +19,7 @@ from cluster import checkpoint
 from cluster.checkpoint import CheckpointError, CheckpointStore, Progress, load_weights
 from cluster.commit import BEGUN, BITMAP, COMMIT, CheckpointDamaged, newest, scan
 from cluster.config import CheckpointConfig
+from cluster.engine import Engine
 from pipelines.storage import ObjectMissing, Storage, StorageUnavailable
 from tests.cluster.faulty_storage import Fault, FaultyStorage
 from tests.cluster.test_engine import COMBINATIONS, is_same
@@ -37,10 +38,14 @@ def progress_at(step: int, marked: tuple[int, ...] = ()) -> Progress:
     return Progress(step=step, epoch=1, consumed=consumed, samples=8 * step, quarantined=3, epoch_quarantined=2)
 
 
+def save(store: CheckpointStore, engine: Engine, progress: Progress) -> str:
+    return store.commit(store.stage(engine, progress, METADATA))
+
+
 def save_and_restore(uri: str) -> dict[str, Any]:
     store, engine = make_store(uri), make_engine(2, "fp32")
     train(engine, range(3))
-    name = store.save(engine, progress_at(3, marked=(0, 1, 7)), METADATA)
+    name = save(store, engine, progress_at(3, marked=(0, 1, 7)))
     other = make_engine(3, "bf16", task=TinyTask(seed=9))
     progress = store.restore(other, store.newest())
     state = full_state(engine)
@@ -77,9 +82,9 @@ def restore_damaged(uri: str, environment: dict[str, str]) -> dict[str, Any]:
     os.environ.update(environment)
     store, engine = make_store(uri), make_engine(0, "fp32")
     train(engine, range(1))
-    older, names = full_state(engine), [store.save(engine, progress_at(1, marked=(4,)), METADATA)]
+    older, names = full_state(engine), [save(store, engine, progress_at(1, marked=(4,)))]
     train(engine, range(1, 2))
-    names.append(store.save(engine, progress_at(2), METADATA))
+    names.append(save(store, engine, progress_at(2)))
     latest = full_state(engine)
     seen: dict[str, Any] = {}
 
@@ -178,7 +183,7 @@ def save_steps(uri: str, steps: range, environment: dict[str, str]) -> list[str]
     names = []
     for step in steps:
         train(engine, range(step, step + 1))
-        names.append(store.save(engine, progress_at(step + 1), METADATA))
+        names.append(save(store, engine, progress_at(step + 1)))
     return names
 
 
@@ -186,7 +191,7 @@ def restore_while_storage_is_down(uri: str) -> str:
     engine = make_engine(0, "fp32")
     for step in range(2):
         train(engine, range(step, step + 1))
-        make_store(uri).save(engine, progress_at(step + 1), METADATA)
+        save(make_store(uri), engine, progress_at(step + 1))
     faulty = CheckpointStore(FaultyStorage(uri, Fault("read", "weights-", 1)), CheckpointConfig())
     try:
         return f"restored step {faulty.restore(engine, make_store(uri).newest()).step}"
@@ -208,7 +213,7 @@ def run_phase(uri: str, stage: int, precision: str, resume: bool, steps: range) 
     if resume:
         assert store.restore(engine, store.newest()).step == steps.start
     losses = train(engine, steps)
-    store.save(engine, progress_at(steps.stop), METADATA)
+    save(store, engine, progress_at(steps.stop))
     return losses
 
 
@@ -256,7 +261,7 @@ def save_repeatedly(uri: str, undeletable: bool) -> list[int]:
     if undeletable:
         store.storage.remove = _refuse
     for step in range(1, 5):
-        store.save(engine, progress_at(step), METADATA)
+        save(store, engine, progress_at(step))
     return [commit.step for commit in scan(Storage(uri)).commits]
 
 

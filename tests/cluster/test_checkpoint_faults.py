@@ -13,7 +13,7 @@ from cluster.config import CheckpointConfig
 from cluster.failures import DataChanged, TrainingError
 from pipelines.storage import Storage
 from tests.cluster.faulty_storage import Fault, FaultyStorage
-from tests.cluster.test_checkpoint import METADATA, make_store, progress_at
+from tests.cluster.test_checkpoint import make_store, progress_at, save
 from tests.cluster.test_engine import is_same
 from tests.cluster.workers import Workers, full_state, make_engine, train
 
@@ -22,17 +22,17 @@ def save_with_fault(uri: str, fault: Fault, environment: dict[str, str]) -> tupl
     os.environ.update(environment)
     engine = make_engine(1, "fp32")
     train(engine, range(1))
-    make_store(uri).save(engine, progress_at(1), METADATA)
+    save(make_store(uri), engine, progress_at(1))
     train(engine, range(1, 2))
     before = full_state(engine)
     faulty = CheckpointStore(FaultyStorage(uri, fault), CheckpointConfig())
     try:
-        faulty.save(engine, progress_at(2), METADATA)
+        save(faulty, engine, progress_at(2))
         message = ""
     except CheckpointError as error:
         message = str(error)
     untouched = is_same(before, full_state(engine))
-    make_store(uri).save(engine, progress_at(2), METADATA)
+    save(make_store(uri), engine, progress_at(2))
     return message, untouched, make_store(uri).newest().step == 2
 
 
@@ -87,9 +87,9 @@ class SmallDisk(Storage):
 def save_without_room(uri: str) -> str:
     engine = make_engine(0, "fp32")
     train(engine, range(1))
-    make_store(uri).save(engine, progress_at(1), METADATA)
+    save(make_store(uri), engine, progress_at(1))
     try:
-        CheckpointStore(SmallDisk(uri), CheckpointConfig()).save(engine, progress_at(2), METADATA)
+        save(CheckpointStore(SmallDisk(uri), CheckpointConfig()), engine, progress_at(2))
     except CheckpointError as error:
         return str(error)
     return "saved"
@@ -113,7 +113,7 @@ def save_guarded(uri: str, kind: type[Exception] | None) -> tuple[str, list[str]
 
     engine = make_engine(0, "fp32")
     try:
-        CheckpointStore(Storage(uri), CheckpointConfig(), guard).save(engine, progress_at(1), METADATA)
+        save(CheckpointStore(Storage(uri), CheckpointConfig(), guard), engine, progress_at(1))
     except (CheckpointError, TrainingError) as error:
         return f"{type(error).__name__}: {error}", seen
     return "saved", seen

@@ -82,8 +82,12 @@ def test_a_run_killed_at_every_step_ends_bit_equal_to_one_left_alone(
 def warnings_of(run: Any) -> list[str]:
     """On every rank: what is warned of when the run starts."""
     seen: list[str] = []
-    handler = logging.Handler()
-    handler.emit = lambda record: seen.append(record.getMessage())  # type: ignore[method-assign]
+
+    class Seen(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            seen.append(record.getMessage())
+
+    handler = Seen()
     logger = logging.getLogger("cluster.worker")
     logger.addHandler(handler)
     try:

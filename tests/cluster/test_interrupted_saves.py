@@ -27,7 +27,7 @@ from cluster.trainer import DIRECTORY
 from pipelines.storage import Storage
 from tests.cluster.faulty_storage import Fault, FaultyStorage
 from tests.cluster.loops import Loss, Outcome, run_loop, toy_run
-from tests.cluster.test_checkpoint import METADATA, make_store, progress_at
+from tests.cluster.test_checkpoint import make_store, progress_at, save
 from tests.cluster.test_engine import is_same
 from tests.cluster.toy import ToyData
 from tests.cluster.workers import TinyTask, Workers, full_state, make_engine, train
@@ -137,7 +137,7 @@ def save_one(uri: str, environment: dict[str, str]) -> dict[str, torch.Tensor]:
     os.environ.update(environment)
     engine = make_engine(0, "fp32")
     train(engine, range(1))
-    make_store(uri).save(engine, progress_at(1), METADATA)
+    save(make_store(uri), engine, progress_at(1))
     return full_state(engine)
 
 
@@ -163,7 +163,7 @@ def resume_and_save(uri: str) -> tuple[int, dict[str, torch.Tensor]]:
     age, retention.ORPHAN_AGE = retention.ORPHAN_AGE, timedelta(seconds=-60)
     try:
         for later in (1, 2):
-            store.save(engine, progress_at(step + later), METADATA)
+            save(store, engine, progress_at(step + later))
     finally:
         retention.ORPHAN_AGE = age
     return step, found
