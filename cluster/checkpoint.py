@@ -131,8 +131,9 @@ class CheckpointStore:
         name = self.ranks.broadcast(f"step-{progress.step:08d}-{secrets.token_hex(4)}")
         return Staged(name, engine.parameters_state(), bitmap.pack(progress.consumed), description)
 
-    def commit(self, staged: Staged) -> str:
-        """Collective, in any one thread of each rank. Writes what was staged, commits it and returns its name.
+    def commit(self, staged: Staged, beside: Callable[[], None] | None = None) -> str:
+        """Collective, in any one thread of each rank. Writes what was staged, commits it and returns its name. What
+        `beside` writes on each rank is there before the commit.
 
         Raises CheckpointError, with nothing committed, when a rank fails to write, or what the guard raised; what has
         been written is removed, unless the storage does not answer.
@@ -140,6 +141,7 @@ class CheckpointStore:
         name = staged.name
         try:
             self._together("find room for", name, lambda: self._find_room(staged))
+            self._together("write what belongs to", name, beside or (lambda: None))
             self._together("write", name, lambda: self._write_part(staged))
             self._together("commit", name, lambda: self._commit(staged))
         except (CheckpointError, TrainingError):

@@ -47,6 +47,7 @@ class Ledger:
         self._repeated: list[int] = []
         self._new: list[dict[str, Any]] = []
         self._rows: list[dict[str, Any]] = []
+        self._records: dict[str, bytes] = {}
         if ranks.is_first:
             self._rows = [row for row in read_rows(storage, QUARANTINE, progress.step) if self._is_known(row)]
             storage.write(QUARANTINE, to_lines(self._rows))
@@ -68,7 +69,7 @@ class Ledger:
         self.rejected += rejected
 
     def reduce(self) -> None:
-        """Collective. Joins the marks of all ranks in `consumed` and writes quarantine.jsonl if there is news.
+        """Collective. Joins the marks of all ranks in `consumed`, and what they have rejected.
 
         Raises SampleRepeated, on all ranks, if a sample was delivered twice since the epoch began.
         """
@@ -84,10 +85,17 @@ class Ledger:
         news = [row for _, rows in gathered for row in rows]
         if self._ranks.is_first and news:
             self._rows += sorted(news, key=lambda row: (row["step"], row["sample_id"]))
-            self._storage.write(QUARANTINE, to_lines(self._rows))
+            self._records[QUARANTINE] = to_lines(self._rows)
+
+    def take_records(self) -> dict[str, bytes]:
+        """Files of the run directory that have to be there before the next checkpoint is committed, by name; of rank 0
+        alone. Each is handed out once."""
+        taken, self._records = self._records, {}
+        return taken
 
     def check_budget(self, budget: QuarantineBudget, samples_per_epoch: int) -> None:
-        """Collective when the budget is exceeded. Raises QuarantineBudgetExceeded on all ranks, the file written."""
+        """Collective when the budget is exceeded. Raises QuarantineBudgetExceeded on all ranks; the file that it names
+        is among the records then."""
         limit = budget.limit(samples_per_epoch)
         if self.rejected <= limit:
             return
@@ -103,8 +111,8 @@ class Ledger:
         )
 
     def close_epoch(self, *, members: int) -> None:
-        """Collective, after `reduce`, when none of the `members` samples of the epoch is left. Writes
-        epochs/epoch-NNNN.npz, for audits, and turns to the next epoch: arrays consumed (packed bool), num_samples, and
+        """Collective, after `reduce`, when none of the `members` samples of the epoch is left. Turns to the next epoch
+        and makes, for audits, the record epochs/epoch-NNNN.npz: arrays consumed (packed bool), num_samples, and
         quarantined (sample ids, part of the consumed).
 
         Raises SamplesMiscounted, on all ranks, unless read = trained on + rejected = members.
@@ -124,7 +132,7 @@ class Ledger:
                 num_samples=self.consumed.size,
                 quarantined=np.array(sorted(row["sample_id"] for row in self._of_epoch()), np.int64),
             )
-            self._storage.write(epoch_record(self.epoch), buffer.getvalue())
+            self._records[epoch_record(self.epoch)] = buffer.getvalue()
         self.epoch += 1
         self.rejected = self.trained = 0
         self.consumed[:] = False

@@ -6,6 +6,7 @@ summed, so no rank waits for one that has left. The step count is ours; an updat
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,25 +16,27 @@ import numpy as np
 import torch
 
 from cluster.commit import Progress
-from cluster.failures import EpochIncomplete, NonFinite
+from cluster.failures import EpochIncomplete, NonFinite, TrainingError
 from cluster.faults import Faults
 from cluster.feed import MicroBatch, groups, serve
 from cluster.ledger import Ledger
 from cluster.monitor import WorkerLink
 from cluster.protocols import BatchPlan, GlobalLoss, Probe, Stream
 from cluster.ranks import Ranks
-from cluster.saver import Saver
+from cluster.saver import Records, Saver
 from cluster.schedule import Schedule
 from cluster.spikes import Spike, SpikeWatch
 from cluster.step_reports import rank_report, write_refused, write_spike
 from cluster.telemetry import Row, Telemetry
-from pipelines.storage import Storage
+from pipelines.storage import Storage, StorageError
 
 if TYPE_CHECKING:
     from cluster.audit import Audit
     from cluster.checkpoint import CheckpointStore
     from cluster.engine import Engine
     from cluster.trainer import TrainingRun
+
+logger = logging.getLogger(__name__)
 
 PREFETCH_BLOCKS = 4  # a worker holds as many in the object store, besides the micro-batches in use
 MAX_ROUNDS = 3  # how often the rest of an epoch is asked for
@@ -82,7 +85,7 @@ class Loop:
         self.spikes = spikes
         self.link, self.ranks, self.storage = link, ranks, Storage(run.run_directory)
         self.step, self.samples, self.quarantined = progress.step, progress.samples, progress.quarantined
-        self.saver = Saver(store, ranks)
+        self.saver = Saver(store, ranks, self._write_records)
         self.faults, self.audit = faults, audit
         self.ledger = Ledger(ranks, self.storage, progress)
         self.stopping = False
@@ -91,8 +94,12 @@ class Loop:
 
     def train(self) -> None:
         """Collective. Raises TrainingError, on all ranks, for failures that a restart does not remove."""
-        with self.saver:
-            self._train()
+        try:
+            with self.saver:
+                self._train()
+        except TrainingError:
+            self._leave_records()
+            raise
 
     def _train(self) -> None:
         if self.probes and self._probed_step is None:
@@ -285,9 +292,22 @@ class Loop:
             quarantined=self.quarantined,
             epoch_quarantined=self.ledger.rejected,
         )
+        metadata = {**self.metadata, "spikes": self.spikes.state()}
         with self.telemetry.timed("checkpoint"):
-            self.telemetry.flush()
-            self.saver.begin(self.engine, progress, {**self.metadata, "spikes": self.spikes.state()})
+            self.saver.begin(self.engine, progress, metadata, self.ledger.take_records())
+
+    def _leave_records(self) -> None:
+        """What the error that ends the run may point to."""
+        try:
+            self._write_records(self.ledger.take_records())
+        except StorageError as error:
+            logger.error("the newest lines of quarantine.jsonl could not be written: %s", error)
+
+    def _write_records(self, records: Records) -> None:
+        """In the saving thread: the storage may be slow, or down for a while."""
+        self.telemetry.flush()
+        for name, data in records.items():
+            self.storage.write(name, data)
 
 
 def forward_seed(seed: int, step: int, rank: int, micro_step: int) -> int:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from cluster.engine import Engine
 
 logger = logging.getLogger(__name__)
+
+Records = Mapping[str, bytes]
+"""Files of the run directory, by name."""
 
 ALARM_SECONDS = 1.0
 """Training that waits longer for the save before is told of once."""
@@ -39,9 +44,12 @@ class Saver:
     ranks raise together, the save is waited for and that error stays; by any other error nothing is waited for.
     """
 
-    def __init__(self, store: CheckpointStore, ranks: Ranks) -> None:
-        """`ranks` are those of the training thread; the saving thread uses the store's own."""
+    def __init__(self, store: CheckpointStore, ranks: Ranks, write: Callable[[Records], None] | None = None) -> None:
+        """`ranks` are those of the training thread; the saving thread uses the store's own. `write` puts the records
+        of `begin` where they belong, in the saving thread; those of a save that failed come again with the next."""
         self.store, self._ranks, self._config = store, ranks, store.config
+        self._write = write
+        self._records: dict[str, bytes] = {}
         self._pending: _Save | None = None
         self._failed = 0
         self._has_alarmed = False
@@ -58,8 +66,11 @@ class Saver:
             except (CheckpointError, TrainingError) as failure:
                 logger.error("training stops of another error, and its last save failed too: %s", failure)
 
-    def begin(self, engine: Engine, progress: Progress, metadata: dict[str, Any]) -> None:
-        """Collective. Settles the save before, copies the state and begins to write it. Raises as `settle` does."""
+    def begin(
+        self, engine: Engine, progress: Progress, metadata: dict[str, Any], records: Records | None = None
+    ) -> None:
+        """Collective. Settles the save before, copies the state and begins to write it, after the files in `records`.
+        Raises as `settle` does."""
         start = time.monotonic()
         self.settle()
         waited = time.monotonic() - start
@@ -70,7 +81,9 @@ class Saver:
                 "slower than checkpoint.every_steps=%d asks for (said once)",
                 *(waited, progress.step, self._config.every_steps),
             )
-        self._pending = _Save(self.store, self.store.stage(engine, progress, metadata))
+        self._records |= records or {}
+        beside = partial(self._write, dict(self._records)) if self._write else None
+        self._pending = _Save(self.store, self.store.stage(engine, progress, metadata), beside)
         self._pending.start()
 
     def settle(self, *, is_last: bool = False) -> None:
@@ -100,6 +113,7 @@ class Saver:
             )
         if not errors:
             self._failed = 0
+            self._records.clear()
             return
         first = next(iter(errors.values()))
         if isinstance(first, TrainingError):
@@ -122,15 +136,15 @@ class Saver:
 class _Save(threading.Thread):
     """Writes and commits one staged checkpoint."""
 
-    def __init__(self, store: CheckpointStore, staged: Staged) -> None:
+    def __init__(self, store: CheckpointStore, staged: Staged, beside: Callable[[], None] | None) -> None:
         super().__init__(name=staged.name, daemon=True)  # one that hangs must not keep the process
-        self._store, self._staged = store, staged
+        self._store, self._staged, self._beside = store, staged, beside
         self.deadline = time.monotonic() + store.config.timeout_s
         self._error: Exception | None = None
 
     def run(self) -> None:
         try:
-            self._store.commit(self._staged)
+            self._store.commit(self._staged, self._beside)
         except (CheckpointError, TrainingError) as error:
             self._error = error.with_traceback(None)  # its frames hold the state
         except Exception as error:

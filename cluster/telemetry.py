@@ -23,12 +23,14 @@ Row = dict[str, float]
 
 
 class Sink(Protocol):
-    """Where rows go. Any exception disables the sink for the rest of the run."""
+    """Where rows go. An exception of `write` disables the sink for the rest of the run; one of `flush` is told of, and
+    the next flush may go well."""
 
     def write(self, row: Row) -> None: ...
 
     def flush(self) -> None:
-        """Called before each checkpoint is committed: rows up to its step must survive the process."""
+        """Called before each checkpoint is committed, in another thread than `write`: rows up to its step must survive
+        the process."""
         ...
 
     def close(self) -> None: ...
@@ -107,7 +109,12 @@ class Telemetry:
         self._begin_interval()
 
     def flush(self) -> None:
-        self._each(lambda sink: sink.flush())
+        """May be called in a thread of its own."""
+        for name, sink in list(self._sinks.items()):
+            try:
+                sink.flush()
+            except Exception as error:
+                logger.warning("the newest metrics are not in %s yet: %s: %s", name, type(error).__name__, error)
 
     def close(self) -> None:
         self._each(lambda sink: sink.close())

@@ -96,8 +96,8 @@ class TrainingResult:
     """Where a run stands when `fit` returns."""
 
     run_directory: str
-    checkpoint: str
-    """Address of the newest checkpoint."""
+    checkpoint: str | None
+    """Address of the newest checkpoint; None for a run that was asked to stop before its first."""
     steps: int
     epochs: int
     """Completed."""
@@ -149,10 +149,7 @@ def fit(
 
     with stop_requests() as stop, printer(among=name) as show, watching(monitor, stop, show, rows=see):
         _keep_training(run, resources, monitor, stop)
-    commit = _newest(run)
-    if commit is None:
-        raise TrainingError(f"run {run.name} was stopped before its first checkpoint")
-    return _result(run, commit)
+    return _result(run, _newest(run))
 
 
 def _keep_training(run: TrainingRun, resources: dict[str, float], monitor: Any, stop: threading.Event) -> None:
@@ -218,10 +215,14 @@ def worker_resources(workers: WorkersConfig, capacity: Capacity) -> dict[str, fl
     return {"CPU": workers.cpus_per_worker, **({"GPU": 1} if capacity.gpus else {})}
 
 
-def _result(run: TrainingRun, commit: Commit) -> TrainingResult:
+def _result(run: TrainingRun, commit: Commit | None) -> TrainingResult:
     from cluster.sinks import read_rows
 
     storage = Storage(run.run_directory)
+    if commit is None:
+        return TrainingResult(
+            storage.uri, checkpoint=None, steps=0, epochs=0, samples=0, quarantined=0, is_finished=False, metrics={}
+        )
     is_finished = commit.epoch >= run.last_epoch
     missed = [fault.label for fault in unfired(run.faults, storage.child(FAULTS))] if is_finished else []
     if missed:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cluster.runtime import print_result, ray_session
+from cluster.runtime import end_job, print_result, ray_session
 from jobs.config import to_json
 from jobs.parts.ablation_config import BASELINE, UNITS, UNTRAINED, AblationConfig
 from jobs.parts.claims import claim
@@ -62,12 +62,14 @@ def ablate(command: Command[AblationConfig]) -> None:
         if result is None:
             table = comparable_views(config, catalog)
             runs = train_arms(config, uri, catalog, annotations, home)
+    if result is None and len(runs) < len(list(config.runs())):
+        end_job({"directory": place.uri, "runs": _named(runs), "is_finished": False})
+        return
     if result is None:
         encoders = load_encoders(config, runs)
         result = probe(config, encoders, table, catalog, annotations)
         place.write(PICTURE, draw_scores(result))
-        names = {f"{arm}, seed {seed}": directory for (arm, seed), directory in runs.items()}
-        result |= {"directory": place.uri, "picture": place.full(PICTURE), "runs": names}
+        result |= {"directory": place.uri, "picture": place.full(PICTURE), "runs": _named(runs)}
     show(result)
     print_result(result, place)
 
@@ -96,7 +98,8 @@ def comparable_views(config: AblationConfig, catalog: Catalog) -> ViewTable:
 def train_arms(
     config: AblationConfig, catalog_uri: str, catalog: Catalog, annotations: Annotations, home: Storage
 ) -> Runs:
-    """A run that is finished is found, an unfinished one goes on. Ray must be up."""
+    """A run that is finished is found, an unfinished one goes on; fewer than all where one was asked to stop. Ray must
+    be up."""
     from jobs.parts.take_pretraining import TakePretraining
 
     directories, runs = {}, list(config.runs())
@@ -107,9 +110,14 @@ def train_arms(
         logger.info("run %d of %d: %s with seed %d", number, len(runs), arm, seed)
         result = train(pretrain, work, name, directory)
         if not result["is_finished"]:
-            raise ValueError(f"{directory.uri} was stopped at step {result['steps']}; the same command goes on")
+            logger.info("%s was stopped at step %d; the same command goes on", directory.uri, result["steps"])
+            break
         directories[arm, seed] = directory.uri
     return directories
+
+
+def _named(runs: Runs) -> dict[str, str]:
+    return {f"{arm}, seed {seed}": directory for (arm, seed), directory in runs.items()}
 
 
 def load_encoders(config: AblationConfig, runs: Runs) -> dict[tuple[str, int], VideoEncoder]:

@@ -38,7 +38,10 @@ def run_chain(command: Command[ChainConfig]) -> dict[str, Any]:
     result = summarize(stages, outcomes, ledger, place)
     show_outcomes(stages, outcomes, title=place.uri)
     show_tables(list(map(_text, result["tables"])))
-    end_job(result, place)
+    if failures(result):  # told by the caller, who ends with status 1: trying again later would not mend them
+        print_result(result, place)
+    else:
+        end_job(result, place)
     return result
 
 

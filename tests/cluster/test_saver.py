@@ -117,6 +117,33 @@ def test_training_outlives_as_many_failed_saves_in_a_row_as_are_allowed(pair: Wo
     assert [commit.step for commit in listing.commits] == [3] and not listing.orphans
 
 
+def save_records(uri: str, fault: Fault) -> list[tuple[list[int], list[str]]]:
+    """Steps committed, and records that lie there, after each of two saves; of the second epoch there is a new one."""
+    records, engine = FaultyStorage(uri, fault), make_engine(0, "fp32")
+
+    def write(files: Any) -> None:
+        for name, data in files.items():
+            records.write(name, data)
+
+    store, seen = make_store(f"{uri}/checkpoints"), []
+    saver = Saver(store, Ranks(), write)
+    for step, name in ((1, "epochs/0"), (2, "epochs/1")):
+        saver.begin(engine, progress_at(step), METADATA, {name: b"record"} if dist.get_rank() == 0 else {})
+        saver.settle()
+        dist.barrier()
+        found = sorted(info.name for info in Storage(uri).list("epochs"))
+        seen.append(([commit.step for commit in scan(store.storage).commits], found))
+    return seen
+
+
+def test_records_are_there_before_a_checkpoint_is_and_come_again_after_a_save_that_failed(
+    pair: Workers, tmp_path: Path
+) -> None:
+    down = Fault("write", "epochs", 0, calls=(0,))
+    for seen in pair.run(save_records, str(tmp_path), down):
+        assert seen == [([], []), ([2], ["epochs/0", "epochs/1"])]
+
+
 def test_no_save_may_fail_where_none_is_allowed_to(pair: Workers, tmp_path: Path) -> None:
     for met, _ in pair.run(save_again_and_again, str(tmp_path), Fault("write", COMMIT, 0), 1, 0):
         assert met[0].startswith("SavesFailed: 1 saves in a row failed, 0 are allowed")
@@ -216,7 +243,7 @@ def test_a_rank_that_does_not_arrive_in_time_is_named_on_all_ranks(
 def save_and_watch_the_memory(uri: str, fault: Fault) -> tuple[bool, bool]:
     """Whether the save succeeded, and whether its copy of the state is gone."""
     store = CheckpointStore(FaultyStorage(uri, fault), CheckpointConfig())
-    save = module._Save(store, store.stage(make_engine(0, "fp32"), progress_at(1), METADATA))
+    save = module._Save(store, store.stage(make_engine(0, "fp32"), progress_at(1), METADATA), None)
     copies = [weakref.ref(tensor) for entry in save._staged.state.values() for tensor in entry.values()]
     save.start()
     save.join()

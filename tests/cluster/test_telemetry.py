@@ -18,9 +18,11 @@ from pipelines.storage import Storage
 
 
 class ListSink:
-    def __init__(self, *, fails_at: int | None = None) -> None:
+    def __init__(self, *, fails_at: int | None = None, fails_to_flush: int | None = None) -> None:
         self.rows: list[Row] = []
-        self.fails_at = fails_at
+        self.flushed: list[float] = []
+        self.flushes = 0
+        self.fails_at, self.fails_to_flush = fails_at, fails_to_flush
 
     def write(self, row: Row) -> None:
         if row["step"] == self.fails_at:
@@ -28,7 +30,10 @@ class ListSink:
         self.rows.append(row)
 
     def flush(self) -> None:
-        pass
+        self.flushes += 1
+        if self.flushes == self.fails_to_flush:
+            raise OSError("the storage is down")
+        self.flushed = [row["step"] for row in self.rows]
 
     def close(self) -> None:
         pass
@@ -82,6 +87,18 @@ def test_time_in_checkpoints_is_told_apart_and_does_not_slow_the_rate() -> None:
     log_steps(telemetry, clock, range(1, 3))
     assert sink.rows[0]["time/checkpoint"] == 50 and sink.rows[0]["clips_per_second"] == 2.0
     assert "time/checkpoint" not in sink.rows[1]
+
+
+def test_a_sink_whose_storage_is_down_for_a_while_loses_nothing(caplog: Any) -> None:
+    sink, clock = ListSink(fails_to_flush=1), Clock()
+    telemetry = Telemetry([("list", lambda: sink)], every=1, total_steps=9, clock=clock)
+    log_steps(telemetry, clock, range(1, 3))
+    with caplog.at_level(logging.WARNING, "cluster.telemetry"):
+        telemetry.flush()
+    assert sink.flushed == [] and "the newest metrics are not in list yet: OSError: the storage is down" in caplog.text
+    log_steps(telemetry, clock, range(3, 4))
+    telemetry.flush()
+    assert sink.flushed == [1, 2, 3]
 
 
 def test_a_sink_that_fails_is_left_out_with_one_warning_and_the_others_go_on(caplog: Any) -> None:

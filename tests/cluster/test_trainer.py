@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import ray
 
-from cluster import attempts, runtime
+from cluster import attempts, runtime, worker_group
 from cluster.audit import surviving
 from cluster.checkpoint import load_weights
 from cluster.commit import scan
@@ -218,6 +218,19 @@ def test_a_job_whose_own_node_is_draining_is_asked_to_stop_and_its_workers_are_t
     assert ray.get(monitor.begin.remote(0, 1, [])) and ray.get(monitor.attempt.remote()).was_drained
     with pytest.raises(SystemExit):
         runtime.end_job({"is_finished": False})
+
+
+def test_a_run_that_is_stopped_before_its_first_checkpoint_is_not_finished(
+    cluster: None, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_group, "train_once", lambda *_, **__: None)  # the workers left before their first step
+    run = toy_run(folder / "before", data=ToyData())
+    with stop_requests() as stop:
+        stop.set()
+        result = fit(run)
+    assert (result.is_finished, result.checkpoint, result.steps, result.samples) == (False, None, 0, 0)
+    monkeypatch.undo()
+    assert fit(replace(run, stop_at_step=2)).steps == 2
 
 
 def test_drains_of_other_nodes_concern_nobody(cluster: None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from cluster.config import WorkersConfig
+from jobs.parts import ablation, takes
 from jobs.parts.ablation import _count, ablate, comparable_views, probe
 from jobs.parts.ablation_config import ARMS, BASELINE, UNTRAINED, AblationConfig
 from jobs.parts.ablation_report import draw_scores, show
@@ -204,6 +206,22 @@ def test_two_arms_of_the_same_weights_do_not_differ_and_the_chart_is_drawn(corpu
     assert draw_scores(result).startswith(b"\x89PNG")
     show(result)
     assert "random init" in capsys.readouterr().err
+
+
+def test_an_arm_that_is_asked_to_stop_ends_the_comparison_to_be_gone_on_with(corpus, tmp_path, monkeypatch, capsys):
+    trained: list[str] = []
+
+    def train(config, work, name, directory):
+        trained.append(name)
+        return {"is_finished": len(trained) == 1, "steps": 3}
+
+    monkeypatch.setattr(ablation, "train", train)
+    monkeypatch.setattr(ablation, "ray_session", nullcontext)
+    monkeypatch.setattr(takes, "prepare_takes", lambda *_: (corpus.storage.uri, corpus.catalog, corpus.annotations()))
+    ablate(Command(tiny(seeds=1), name="stopped", home=str(tmp_path)))
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert len(trained) == 2 and not result["is_finished"]
+    assert list(result["runs"].values()) == [Storage(str(tmp_path)).child("runs", trained[0]).uri]
 
 
 @pytest.mark.soak
