@@ -29,7 +29,7 @@ from pipelines.video_stream import VideoStreamConfig, eligible_videos
 
 # Not counted: when nothing is left to start, Ray ends decode actors, and their CPU time goes with them.
 _LAST_BATCHES = 48
-_SETTLING_SECONDS, _PAUSE_SECONDS = 5.0, 10.0  # until the stream is full and stands still, and what is measured of it
+_SETTLING_SECONDS, _PAUSE_SECONDS = 20.0, 10.0  # until the stream is full and stands still, and what is measured of it
 
 
 def batches_needed(batches: int) -> int:

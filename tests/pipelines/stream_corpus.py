@@ -99,3 +99,13 @@ class Deadly(Storage):
                 file.write("+")
             os._exit(1)
         return super().read(name)
+
+
+class WideReader:
+    """Reads nothing: blocks of a megabyte per row."""
+
+    def __init__(self, rows: pa.Table, *, epoch: int, same_draws_every: int | None) -> None:
+        pass
+
+    def read(self, positions_B: np.ndarray) -> dict[str, np.ndarray]:
+        return {"sample_id_B": positions_B, "pixels_BN": np.zeros((len(positions_B), 2**20), np.uint8)}

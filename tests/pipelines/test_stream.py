@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pytest
 
@@ -19,10 +20,20 @@ from pipelines.alignment import AlignConfig
 from pipelines.au_masks import AUMaskConfig
 from pipelines.storage import Storage
 from pipelines.stream import SampleStream, batches
+from pipelines.stream_graph import DecodePool, build_dataset
 from pipelines.track_file import VideoFaces
 from pipelines.video_stream import VideoStreamConfig, corpus_shares, eligible_videos, judged_videos
 from tests.pipelines.face_samples import faces, track, write_annotations
-from tests.pipelines.stream_corpus import SAMPLE, Deadly, FakeCatalog, Locked, grey, with_column, write_corpus
+from tests.pipelines.stream_corpus import (
+    SAMPLE,
+    Deadly,
+    FakeCatalog,
+    Locked,
+    WideReader,
+    grey,
+    with_column,
+    write_corpus,
+)
 
 VIDEOS = 37
 CONFIG = VideoStreamConfig(catalog="unused", sample=SAMPLE, min_actors=2, max_actors=2, cpus_per_actor=0.5)
@@ -187,6 +198,33 @@ def test_a_video_that_kills_its_process_ends_the_stream_after_a_few_tries(cluste
         consume(stream_of(deadly), Plan())
     deaths = Path(corpus.storage.uri, "deaths").read_text()
     assert len(deaths) == 3, "once and two retries"
+
+
+def test_while_decoded_blocks_wait_for_a_slow_consumer_the_scheduler_leaves_the_cpu_to_training(cluster):
+    import ray
+
+    dataset = build_dataset(
+        np.arange(1600).reshape(400, 4),  # more than the object store holds
+        ray.put(pa.table({"sample_id": np.arange(1600)})),
+        WideReader,
+        epoch=0,
+        same_draws_every=None,
+        pool=DecodePool(min_actors=2, max_actors=2, cpus_per_actor=0.5, memory_per_actor=2**20),
+        sample_bytes=2**20,
+        consumers=1,
+        in_order=False,
+    )
+    (iterator,) = dataset.streaming_split(1, equal=False)
+    blocks = iter(iterator.iter_batches(batch_size=None, batch_format="numpy"))
+    next(blocks)
+    below = psutil.Process().children(recursive=True)
+    schedulers = [process for process in below if process.name().startswith("ray::SplitCoord")]
+    scheduler = max(schedulers, key=lambda process: process.create_time())  # others are of earlier streams
+    time.sleep(6)  # until the object store is full
+    before, begun = sum(scheduler.cpu_times()[:2]), time.monotonic()
+    time.sleep(4)
+    share = (sum(scheduler.cpu_times()[:2]) - before) / (time.monotonic() - begun)
+    assert share < 0.5, f"it takes {share:.0%} of a CPU for waiting"
 
 
 def test_marks_of_another_catalog_and_an_epoch_without_samples_are_refused(corpus):
